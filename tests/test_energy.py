@@ -1,0 +1,174 @@
+"""The quadratic energies are the paper's: output, energies and every gradient equal the materialised form's."""
+import copy
+
+import pytest
+import timm
+import torch
+from materialised import materialised_block, materialised_network
+
+import timm_coded
+from timm_coded import CodingLoss
+
+MODELS = {
+    'coded_resnext29_10x11d': dict(num_classes=10, img_size=8),
+    'coded_resnext29_20x6d': dict(num_classes=100, img_size=8),
+    'coded_resnext50_32x4d': dict(num_classes=1000, img_size=64),
+}
+FORMS = {'gram': 0, 'convolution': 128}
+
+
+def build(name, form, **kwargs):
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=MODELS[name]['num_classes'], zero_init_last=False, **kwargs).double()
+    if FORMS[form]:
+        timm_coded.pack_grouped_convs(model, FORMS[form])
+    return model
+
+
+def images(name, batch=3):
+    size = MODELS[name]['img_size']
+    return torch.randn(batch, 3, size, size, dtype=torch.float64)
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+def assert_equal_to_1e_10(actual, expected):
+    scale = max(1., expected.abs().max().item())
+    assert (actual - expected).abs().max().item() <= 1e-10 * scale
+
+
+def assert_same_training_step(model, x, keep, drop):
+    model.draw_drop_masks = lambda x: drop
+    loss_fn = CodingLoss(torch.nn.CrossEntropyLoss(), model, mu=3.0)
+    target = torch.arange(len(x)) % model.num_classes
+    state = copy.deepcopy(model.state_dict())  # batch norms move in training: both start from the same
+
+    logits, energies = model.forward_energies(x, keep)
+    actual = gradients(model, loss_fn((logits, energies), target))
+    model.load_state_dict(state)
+    expected_logits, expected_energies = materialised_network(model, x, keep, drop)
+    expected = gradients(model, loss_fn((expected_logits, expected_energies), target))
+
+    assert_equal_to_1e_10(logits, expected_logits)
+    assert len(energies) == len(expected_energies) == len(model.coded_blocks) > 0
+    for energy, expected_energy in zip(energies, expected_energies):
+        assert_equal_to_1e_10(energy, expected_energy)
+    for name in expected:
+        assert_equal_to_1e_10(actual[name], expected[name])
+
+
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('name', MODELS)
+def test_training_step_equals_the_materialised_form_to_1e_10(name, form):
+    model = build(name, form, drop_subnn=0.).train()
+    assert_same_training_step(model, images(name), keep=None, drop={})
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_drop_subnn_and_removal_equal_the_materialised_form_to_1e_10(form):
+    model = build('coded_resnext29_20x6d', form).train()
+    x = images('coded_resnext29_20x6d')
+    drop = {n: torch.bernoulli(torch.full((3, 20), 0.7)).double() / 0.7 for n in (8, 4)}
+    one, each = torch.ones(20).double(), torch.bernoulli(torch.full((3, 20), 0.6)).double()
+    one[[0, 7]] = 0
+    assert_same_training_step(model, x, keep={'layer2.1': one, 'layer3.2': each}, drop=drop)
+
+
+def test_removed_subnns_have_no_energy_and_the_rest_still_sum_to_n():
+    model = build('coded_resnext29_10x11d', 'gram').eval()
+    mask = torch.tensor([0, 1, 1, 1, 0, 1, 1, 1, 1, 1])
+    energies = dict(zip(model.coded_blocks, model.forward_energies(images('coded_resnext29_10x11d'), {'layer3.1': mask})[1]))
+    assert torch.equal(energies['layer3.1'][:, mask == 0], torch.zeros(3, 2).double())
+    for energy in energies.values():
+        torch.testing.assert_close(energy.sum(1), torch.full((3,), 10.).double())
+
+
+def test_removal_comes_before_the_normalisation_and_keeps_the_divisor():
+    model = build('coded_resnext29_10x11d', 'gram').eval()
+    block, x = model.layer3[1], torch.randn(2, 1024, 4, 4, dtype=torch.float64)
+    keep = torch.ones(10).double()
+    keep[:9] = 0
+    energies = []
+    block(x, keep={'layer3.1': keep}, energies=energies)
+    # the one subNN left carries all of it: E_n / (E_n / N) = N
+    torch.testing.assert_close(energies[0][:, 9], torch.full((2,), 10.).double())
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_silent_block_gives_zeros_and_finite_gradients(form):
+    model = build('coded_resnext29_10x11d', form).train()
+    block = model.layer3[1]
+    torch.nn.init.zeros_(block.conv3.weight)
+    energies = []
+    x = torch.randn(2, 1024, 4, 4, dtype=torch.float64, requires_grad=True)
+    y = block(x, energies=energies)
+    assert torch.equal(energies[0], torch.zeros(2, 10).double())
+    torch.testing.assert_close(y, torch.relu(x + block.bn3.bias.view(1, -1, 1, 1)))
+    (y.sum() + (energies[0] - 1).pow(4).sum()).backward()
+    assert torch.isfinite(x.grad).all()
+    for name, p in block.named_parameters():
+        assert p.grad is not None and torch.isfinite(p.grad).all(), name
+
+
+def test_all_subnns_removed_leaves_the_shortcut():
+    model = build('coded_resnext29_10x11d', 'gram').eval()
+    block, x = model.layer3[1], torch.randn(2, 1024, 4, 4, dtype=torch.float64)
+    y = block(x, keep={'layer3.1': torch.zeros(10).double()})
+    torch.testing.assert_close(y, torch.relu(x + block.bn3(torch.zeros_like(x))))
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_energies_under_bf16_autocast_are_float32_nonnegative_and_within_2_percent(form):
+    model = build('coded_resnext50_32x4d', form).float().eval()
+    # block by block on the same input, so that the energies' own error is seen and not what earlier layers add
+    with torch.no_grad():
+        for name in model.coded_blocks:
+            block = model.get_submodule(name)
+            x_block = torch.randn(2, block.conv1.in_channels, 7, 7)
+            expected = materialised_block(block, x_block)[1]
+            energies = []
+            with torch.autocast('cpu', dtype=torch.bfloat16):
+                block(x_block, energies=energies)
+            assert energies[0].dtype == torch.float32
+            assert (energies[0] >= 0).all()
+            assert ((energies[0] - expected).abs() / expected).max().item() < 0.02
+
+
+def test_energies_of_a_bf16_model_are_float32_and_its_logits_bf16():
+    model = timm.create_model('coded_resnext29_10x11d').eval().bfloat16()
+    logits, energies = model.forward_energies(torch.randn(2, 3, 16, 16).bfloat16())
+    assert logits.dtype == torch.bfloat16
+    assert {energy.dtype for energy in energies} == {torch.float32}
+
+
+def test_drop_subnn_masks_are_shared_by_the_blocks_of_a_scheme_and_not_between_schemes():
+    torch.manual_seed(1)
+    model = build('coded_resnext29_20x6d', 'gram', drop_subnn=0.5).train()
+    dropped = {}
+    for name in model.coded_blocks:
+        block = model.get_submodule(name)
+        block.act2.inplace = False
+        block.act2.register_forward_hook(lambda m, args, out: out + 1)  # no channel is zero unless dropped
+        block.conv3.register_forward_pre_hook(
+            lambda m, args, name=name: dropped.update({name: args[0].view(len(args[0]), 20, -1).abs().sum(2) == 0}))
+    energies = model.forward_energies(images('coded_resnext29_20x6d', batch=8))[1]
+    for stage in ('layer2', 'layer3'):
+        masks = [mask for name, mask in dropped.items() if name.startswith(stage)]
+        assert len(masks) == 3 and all(torch.equal(mask, masks[0]) for mask in masks)
+        assert 0.3 < masks[0].double().mean() < 0.7
+        assert not torch.equal(masks[0][0], masks[0][1])  # one draw a sample
+    assert not torch.equal(dropped['layer2.0'], dropped['layer3.0'])
+    # the coding loss sees the energies before the drop
+    assert all((energy > 0).all() for energy in energies)
+
+
+def test_drop_subnn_scales_the_kept_and_is_off_in_evaluation():
+    model = timm.create_model('coded_resnext29_10x11d', drop_subnn=0.25).train()
+    mask = torch.cat([model.draw_drop_masks(torch.zeros(4000, 1))[n] for n in (5, 3)])
+    assert mask.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert mask.mean().item() == pytest.approx(1, abs=0.02)
+    assert model.eval().draw_drop_masks(torch.zeros(2, 1)) == {}

@@ -1,0 +1,141 @@
+"""The coding loss is Eq. (5) and (6), on hard and soft targets, around any criterion."""
+import copy
+
+import pytest
+import timm
+import torch
+import torch.nn as nn
+from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+
+from timm_coded import CodingLoss
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return timm.create_model('coded_resnext11_10x11d')
+
+
+def output(batch=4, num_classes=10):
+    """Logits and made-up energies of two blocks, each sample's summing to N."""
+    torch.manual_seed(1)
+    energies = [torch.rand(batch, 10) for _ in range(2)]
+    return torch.randn(batch, num_classes), [10 * energy / energy.sum(1, keepdim=True) for energy in energies]
+
+
+def equation_5(energies, codewords, target, num_active):
+    """Eq. (5) sample by sample and digit by digit."""
+    total = 0.
+    for sample, k in enumerate(target.tolist()):
+        for n in range(10):
+            total += (num_active / 10 * energies[sample, n].item() - codewords[k, n].item()) ** 4 / 10
+    return total / len(target)
+
+
+def test_loss_is_equations_5_and_6(model):
+    logits, energies = output()
+    target = torch.tensor([3, 0, 9, 3])
+    loss = CodingLoss(nn.CrossEntropyLoss(), model, mu=6.0)
+    total = loss((logits, energies), target)
+    parts = {'class': nn.functional.cross_entropy(logits, target).item(),
+             'layer2.0': equation_5(energies[0], model.codewords('layer2.0'), target, 5),
+             'layer3.0': equation_5(energies[1], model.codewords('layer3.0'), target, 3)}
+    assert {name: part.item() for name, part in loss.parts.items()} == pytest.approx(parts, rel=1e-5)
+    assert total.item() == pytest.approx(parts['class'] + 6 * (parts['layer2.0'] + parts['layer3.0']), rel=1e-5)
+    assert not any(part.requires_grad for part in loss.parts.values())
+
+
+def test_energies_of_the_codeword_itself_cost_nothing(model):
+    target = torch.arange(10)
+    energies = [model.codewords(block).float() * 10 / num_active for block, num_active in (('layer2.0', 5), ('layer3.0', 3))]
+    loss = CodingLoss(nn.CrossEntropyLoss(), model)
+    loss((torch.zeros(10, 10), energies), target)
+    assert loss.parts['layer2.0'].item() == pytest.approx(0, abs=1e-20)
+    assert loss.parts['layer3.0'].item() == pytest.approx(0, abs=1e-20)
+
+
+def test_gradients_reach_every_parameter_of_the_model(model):
+    model.train()
+    x = torch.randn(4, 3, 8, 8)
+    CodingLoss(nn.CrossEntropyLoss(), model)(model.forward_energies(x), torch.arange(4)).backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+    assert model.layer3[0].conv3.weight.grad.abs().sum() > 0
+
+
+def test_one_hot_soft_targets_equal_hard_ones(model):
+    target = torch.tensor([3, 0, 9, 3])
+    hard, soft = CodingLoss(nn.CrossEntropyLoss(), model), CodingLoss(SoftTargetCrossEntropy(), model)
+    one_hot = nn.functional.one_hot(target, 10).float()
+    torch.testing.assert_close(soft(output(), one_hot), hard(output(), target))
+
+
+def test_soft_targets_mix_the_codewords(model):
+    logits, energies = output(batch=1)
+    loss = CodingLoss(SoftTargetCrossEntropy(), model)
+    y = torch.zeros(1, 10)
+    y[0, 2], y[0, 5] = 0.7, 0.3
+    loss((logits, energies), y)
+    word = 0.7 * model.codewords('layer3.0')[2].float() + 0.3 * model.codewords('layer3.0')[5].float()
+    assert loss.parts['layer3.0'].item() == pytest.approx(((0.3 * energies[1][0] - word) ** 4).mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize('criterion', [
+    nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.1), LabelSmoothingCrossEntropy(0.1),
+    nn.CrossEntropyLoss(weight=torch.arange(1., 11.)), BinaryCrossEntropy(smoothing=0.1),
+], ids=repr)
+def test_targets_of_minus_1_are_ignored_by_every_term(model, criterion):
+    logits, energies = output(batch=6)
+    target = torch.tensor([3, -1, 9, 1, -1, -1])
+    valid = target >= 0
+    padded, plain = CodingLoss(criterion, model), CodingLoss(criterion, model)
+    logits.requires_grad_()
+    total = padded((logits, energies), target)
+    expected = plain((logits[valid], [energy[valid] for energy in energies]), target[valid])
+    torch.testing.assert_close(total, expected)
+    for name in plain.parts:
+        torch.testing.assert_close(padded.parts[name], plain.parts[name])
+    gradient, = torch.autograd.grad(total, logits)
+    assert torch.equal(gradient[~valid], torch.zeros(3, 10))
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected, logits)[0])
+
+
+def test_on_a_stock_model_it_is_the_plain_criterion():
+    stock = timm.create_model('resnet18', num_classes=10)
+    logits, target = torch.randn(4, 10), torch.arange(4)
+    loss = CodingLoss(nn.CrossEntropyLoss(), stock)
+    assert torch.equal(loss(logits, target), nn.functional.cross_entropy(logits, target))
+    assert set(loss.parts) == {'class'}
+    twin = timm.create_model('resnext11_10x11d')
+    assert torch.equal(CodingLoss(nn.CrossEntropyLoss(), twin)((logits, []), target), loss(logits, target))
+
+
+def test_codewords_follow_the_model(model):
+    loss = CodingLoss(nn.CrossEntropyLoss(), model)
+    model.reset_classifier(20)
+    logits, energies = output(num_classes=20)
+    loss((logits, energies), torch.tensor([19, 18, 17, 16]))
+    expected = equation_5(energies[1], model.codewords('layer3.0'), torch.tensor([19, 18, 17, 16]), 3)
+    assert loss.parts['layer3.0'].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_it_owns_nothing_of_the_model(model):
+    loss = CodingLoss(nn.CrossEntropyLoss(), model)
+    assert list(loss.parameters()) == [] and loss.state_dict() == {}
+    assert copy.deepcopy(model).state_dict().keys() == model.state_dict().keys()
+
+
+def test_energies_in_bf16_logits_are_summed_in_float32(model):
+    logits, energies = output()
+    total = CodingLoss(nn.CrossEntropyLoss(), model)((logits.bfloat16(), energies), torch.arange(4))
+    assert total.dtype == torch.float32
+
+
+def test_logits_alone_of_a_coded_model_are_an_error(model):
+    with pytest.raises(ValueError, match='2 coded blocks: call the loss with model.forward_energies'):
+        CodingLoss(nn.CrossEntropyLoss(), model)(torch.randn(4, 10), torch.arange(4))
+
+
+@pytest.mark.parametrize('mu', [-1.0, float('nan')])
+def test_mu_must_not_be_negative(model, mu):
+    with pytest.raises(ValueError, match='mu is'):
+        CodingLoss(nn.CrossEntropyLoss(), model, mu)

@@ -1,0 +1,6 @@
+"""Coded ResNeXt for timm: importing it registers the models."""
+from .codes import CodingScheme, coding_scheme
+from .loss import CodingLoss
+from .models import pack_grouped_convs, unpack_grouped_convs
+
+__version__ = '0.1.0'

@@ -1,0 +1,159 @@
+"""The Coded ResNeXt block, Section 3.1 of the paper, on timm's Bottleneck, and a stage of such blocks."""
+from typing import Dict, List, Optional, Tuple
+
+import torch
+import torch.nn as nn
+from timm.models import checkpoint
+from timm.models.resnet import Bottleneck
+from torch import Tensor
+
+from .energy import subnn_energies
+from .packed_conv import groups_per_pack
+
+# Leaves of torch.fx graphs: what they do depends on dtypes, which symbolic tracing cannot branch on.
+torch.fx.wrap('subnn_energies')
+
+
+class CodedBottleneck(Bottleneck):
+    """A Bottleneck whose `cardinality` groups are N subNNs; parameters and state dict are those of timm's block.
+
+    With num_active = N it is the stock block. Otherwise, with t_n = W_n z_n the output of subNN n:
+
+        t_n <- keep_n t_n                                        removed subNNs (experiments, classifiers)
+        E_avg = 1/N sum_n E(t_n)                                 Eq. (2), (3)
+        x <- sum_n drop_n t_n / sqrt(E_avg)                      energy normalisation, then dropSubNN (Section 3.1.3)
+        energies = E(t_n) / E_avg                                what the coding loss and the early decoder see
+
+    The scaling is applied to z_n, whose convolution by conv3 is that sum.
+    """
+
+    # Below this mean energy a block counts as silent: its outputs stay at zero, and its gradients finite.
+    silent_energy: torch.jit.Final[float] = 1e-12
+
+    def __init__(self, *args, cardinality: int = 1, **kwargs) -> None:
+        super().__init__(*args, cardinality=cardinality, **kwargs)
+        self.num_subnns = cardinality
+        self.num_active = cardinality
+        self.drop_subnn = 0.
+        self.energy_pack = 0
+        self.block_name = ''
+
+    def pack_energies(self, lanes: int) -> None:
+        """Choose the form of `subnn_energies`: the convolution form in groups of up to `lanes` channels, 0 the Gram form."""
+        width = self.conv3.in_channels // self.num_subnns
+        self.energy_pack = groups_per_pack(self.num_subnns, width, width, lanes) if lanes > 0 else 0
+
+    def forward(
+            self,
+            x: Tensor,
+            drop: Optional[Dict[int, Tensor]] = None,
+            keep: Optional[Dict[str, Tensor]] = None,
+            energies: Optional[List[Tensor]] = None,
+    ) -> Tensor:
+        """Run the block.
+
+        Args:
+            x: [B, C_in, H, W].
+            drop: dropSubNN masks [B, N] by num_active. In training a block for which it has none draws its own.
+            keep: Masks [N] or [B, N] by block name, 0 for a removed subNN; blocks not named keep all.
+            energies: A list that gets this block's energies [B, N] appended. An out-parameter, so that the module
+                returns one tensor, which is what forward hooks, feature extractors and timm expect of a block.
+
+        Returns:
+            [B, C_out, H', W'].
+        """
+        shortcut = x
+
+        x = self.act1(self.bn1(self.conv1(x)))
+        x = self.aa(self.act2(self.drop_block(self.bn2(self.conv2(x)))))
+        if self.num_active < self.num_subnns:
+            x, normalised = self.normalise(x, drop, keep)
+            if energies is not None:
+                energies.append(normalised)
+        x = self.bn3(self.conv3(x))
+
+        if self.se is not None:
+            x = self.se(x)
+
+        if self.drop_path is not None:
+            x = self.drop_path(x)
+
+        if self.downsample is not None:
+            shortcut = self.downsample(shortcut)
+        return self.act3(x + shortcut)
+
+    def normalise(
+            self,
+            z: Tensor,
+            drop: Optional[Dict[int, Tensor]],
+            keep: Optional[Dict[str, Tensor]],
+    ) -> Tuple[Tensor, Tensor]:
+        """Scale the subNNs' channels z [B, N * d, H, W]; returns them and the normalised energies [B, N]."""
+        energies = subnn_energies(z, self.conv3.weight, self.num_subnns, self.energy_pack)
+        kept: Optional[Tensor] = None
+        if keep is not None:
+            kept = keep.get(self.block_name)
+        if kept is not None:
+            energies = energies * kept
+        mean = energies.mean(1, keepdim=True).clamp_min(self.silent_energy)
+        scale = mean.rsqrt().expand(-1, self.num_subnns)
+        if kept is not None:
+            scale = scale * kept
+        mask: Optional[Tensor] = None
+        if drop is not None:
+            mask = drop.get(self.num_active)
+        if mask is None and self.training and self.drop_subnn > 0.:
+            mask = draw_drop_mask(z, self.num_subnns, self.drop_subnn)
+        if mask is not None:
+            scale = scale * mask
+        scale = scale.to(z.dtype).repeat_interleave(z.shape[1] // self.num_subnns, dim=1)
+        return z * scale[:, :, None, None], energies / mean
+
+
+class CodedStage(nn.Sequential):
+    """Blocks in sequence that hand the same dropSubNN masks, removals and list of energies to each."""
+
+    def __init__(self, *blocks) -> None:
+        super().__init__(*blocks)
+        self.grad_checkpointing = False
+
+    def forward(
+            self,
+            x: Tensor,
+            drop: Optional[Dict[int, Tensor]] = None,
+            keep: Optional[Dict[str, Tensor]] = None,
+            energies: Optional[List[Tensor]] = None,
+    ) -> Tensor:
+        """[B, C_in, H, W] -> [B, C_out, H', W']; the other arguments are those of `CodedBottleneck.forward`."""
+        for block in self:
+            if self.grad_checkpointing and not torch.jit.is_scripting():
+                x = run_checkpointed(block, x, drop, keep, energies)
+            else:
+                x = block(x, drop, keep, energies)
+        return x
+
+
+@torch.jit.ignore
+def run_checkpointed(
+        block: nn.Module,
+        x: Tensor,
+        drop: Optional[Dict[int, Tensor]],
+        keep: Optional[Dict[str, Tensor]],
+        energies: Optional[List[Tensor]],
+) -> Tensor:
+    """`block` under gradient checkpointing. Its energies leave as a result: the recomputation must not append again."""
+
+    def run(x: Tensor) -> Tuple[Tensor, List[Tensor]]:
+        own: List[Tensor] = []
+        return block(x, drop, keep, own), own
+
+    x, own = checkpoint(run, x)
+    if energies is not None:
+        energies.extend(own)
+    return x
+
+
+def draw_drop_mask(x: Tensor, num_subnns: int, drop_subnn: float) -> Tensor:
+    """A dropSubNN mask [B, N] in float32, one Bernoulli draw per sample and subNN, kept ones scaled by 1 / (1 - p)."""
+    mask = x.new_empty((x.shape[0], num_subnns), dtype=torch.float32)
+    return mask.bernoulli_(1. - drop_subnn).div_(1. - drop_subnn)

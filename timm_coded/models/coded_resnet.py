@@ -1,0 +1,354 @@
+"""ResNet with coded blocks: timm's ResNet that knows which subNNs may work for which class."""
+import logging
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import torch
+import torch.nn as nn
+from timm.models.resnet import ResNet
+from torch import Tensor
+
+from .coded_block import CodedBottleneck, CodedStage, draw_drop_mask
+from .scheme_source import SchemeSource, resolve_scheme
+
+_logger = logging.getLogger(__name__)
+
+NumActive = Sequence[Union[int, Sequence[int]]]
+
+
+class CodedResNet(ResNet):
+    """Coded ResNeXt, Section 3.2 of the paper.
+
+    One persistent buffer per coding scheme, `codewords_{num_active}of{N}` [K, N] uint8, travels with the weights; all
+    blocks of equal num_active share it. With num_active = N everywhere it is ResNeXt. The state dict of the stock
+    architecture loads as it is: the codewords it lacks stay the model's own.
+    """
+
+    coded_blocks: List[str]
+    scheme_sizes: List[int]
+    _num_active_of: Dict[str, int]
+
+    def __init__(
+            self,
+            layers: Tuple[int, ...],
+            cardinality: int,
+            base_width: int,
+            num_active: NumActive,
+            drop_subnn: float = 0.1,
+            scheme_source: SchemeSource = 'optimal',
+            num_classes: int = 1000,
+            in_chans: int = 3,
+            stem_type: str = '',
+            output_stride: int = 32,
+            channels: Tuple[int, ...] = (64, 128, 256, 512),
+            device=None,
+            dtype=None,
+            **kwargs,
+    ) -> None:
+        """
+        Args:
+            layers: Number of blocks in each stage, 3 or 4 stages.
+            cardinality: Number N of subNNs of a block.
+            base_width: Bottleneck width d of a subNN in the first stage.
+            num_active: For each stage, how many subNNs work for a class (N_act): one number, or one for each block.
+            drop_subnn: Probability p_drop of dropSubNN, Section 3.1.3.
+            scheme_source: 'optimal', 'paper', 'search' (see `timm_coded.coding_scheme`), or the path of a scheme file;
+                or several paths, each for the blocks with the N_act of its words.
+            num_classes: Number K of classes and of codewords.
+            in_chans: Number of input channels.
+            stem_type: timm's, or 'conv3x3': one 3x3 convolution of stride 1 and no pooling, for images of 32 pixels.
+            output_stride: timm's.
+            channels: Planes of each stage; a stage puts out 4 times as many channels.
+            **kwargs: Further arguments of timm's ResNet.
+
+        Raises:
+            ValueError: num_active, drop_subnn or scheme_source do not fit the architecture or each other.
+        """
+        if len(layers) not in (3, 4) or len(channels) != len(layers):
+            raise ValueError(f'layers {tuple(layers)} and channels {tuple(channels)}: expected 3 or 4 stages in both')
+        active = check_num_active(num_active, layers, cardinality)
+        if not 0. <= drop_subnn < 1.:
+            raise ValueError(f'drop_subnn is {drop_subnn}, expected a probability in [0, 1)')
+        small_stem = stem_type == 'conv3x3'
+        super().__init__(
+            block=CodedBottleneck,
+            layers=layers,
+            num_classes=num_classes,
+            in_chans=in_chans,
+            stem_type='' if small_stem else stem_type,
+            # the small stem's stages end at stride 4 or 8, which no output_stride of timm's asks to dilate
+            output_stride=32 if small_stem else output_stride,
+            cardinality=cardinality,
+            base_width=base_width,
+            channels=channels,
+            device=device,
+            dtype=dtype,
+            **kwargs,
+        )
+        if small_stem:
+            self._shrink_stem(in_chans, device, dtype)
+        self.layer4 = getattr(self, 'layer4', nn.Sequential())
+        self.stage_names = tuple(info['module'] for info in self.feature_info[1:])
+        self.num_subnns = cardinality
+        self.drop_subnn = drop_subnn
+        self.scheme_source = scheme_source
+        self.coded_blocks = []
+        self._num_active_of = {}
+        for name in ('layer1', 'layer2', 'layer3', 'layer4'):
+            setattr(self, name, CodedStage(*getattr(self, name)))
+        for name, stage_active in zip(self.stage_names, active):
+            for index, (block, block_active) in enumerate(zip(getattr(self, name), stage_active)):
+                block.block_name = f'{name}.{index}'
+                block.num_active = block_active
+                block.drop_subnn = drop_subnn
+                if block_active < cardinality:
+                    self.coded_blocks.append(block.block_name)
+                    self._num_active_of[block.block_name] = block_active
+        self.scheme_sizes = sorted(set(self._num_active_of.values()), reverse=True)
+        for name, words in self._draw_codewords(num_classes, device).items():
+            self.register_buffer(name, words)
+        self.register_load_state_dict_pre_hook(_adopt_codewords)
+
+    def _shrink_stem(self, in_chans: int, device, dtype) -> None:
+        width = self.bn1.num_features
+        self.conv1 = nn.Conv2d(in_chans, width, 3, padding=1, bias=False, device=device, dtype=dtype)
+        nn.init.kaiming_normal_(self.conv1.weight, mode='fan_out', nonlinearity='relu')
+        self.maxpool = nn.Identity()
+        self.feature_info[0]['reduction'] = 1
+        for info in self.feature_info[1:]:
+            info['reduction'] //= 4
+
+    def _draw_codewords(self, num_classes: int, device) -> Dict[str, Tensor]:
+        """The buffers for `num_classes` classes, by name."""
+        words = {}
+        for num_active in self.scheme_sizes:
+            name = scheme_buffer_name(num_active, self.num_subnns)
+            if num_classes > 0:
+                scheme = resolve_scheme(self.scheme_source, num_classes, self.num_subnns, num_active, self.scheme_sizes)
+                words[name] = torch.tensor(scheme.codewords, dtype=torch.uint8, device=device)
+            else:
+                words[name] = torch.empty((0, self.num_subnns), dtype=torch.uint8, device=device)
+        return words
+
+    @torch.jit.ignore
+    def codewords(self, block: str) -> Tensor:
+        """The coding scheme of a coded block: [K, N] uint8, row k the codeword of class k.
+
+        Raises:
+            KeyError: no coded block has that name.
+        """
+        if block not in self._num_active_of:
+            raise KeyError(f'{block!r} is not a coded block; the coded blocks are {", ".join(self.coded_blocks) or "none"}')
+        return getattr(self, scheme_buffer_name(self._num_active_of[block], self.num_subnns))
+
+    def draw_drop_masks(self, x: Tensor) -> Dict[int, Tensor]:
+        """One dropSubNN mask [B, N] for each scheme, by num_active; none in evaluation (Section 3.1.3)."""
+        masks: Dict[int, Tensor] = {}
+        if self.training and self.drop_subnn > 0.:
+            for num_active in self.scheme_sizes:
+                masks[num_active] = draw_drop_mask(x, self.num_subnns, self.drop_subnn)
+        return masks
+
+    def forward_features(
+            self,
+            x: Tensor,
+            keep: Optional[Dict[str, Tensor]] = None,
+            energies: Optional[List[Tensor]] = None,
+    ) -> Tensor:
+        """[B, in_chans, H, W] -> [B, num_features, H', W']; keep and energies as in `CodedBottleneck.forward`."""
+        x = self.maxpool(self.act1(self.bn1(self.conv1(x))))
+        drop = self.draw_drop_masks(x)
+        x = self.layer1(x, drop, keep, energies)
+        x = self.layer2(x, drop, keep, energies)
+        x = self.layer3(x, drop, keep, energies)
+        x = self.layer4(x, drop, keep, energies)
+        return x
+
+    @torch.jit.ignore
+    def forward_energies(
+            self,
+            x: Tensor,
+            keep: Optional[Mapping[str, Tensor]] = None,
+    ) -> Tuple[Tensor, List[Tensor]]:
+        """Logits, and what the subNNs put out on the way to them.
+
+        Args:
+            x: [B, in_chans, H, W].
+            keep: SubNNs to remove: a mapping from a coded block's name to a mask, [N] or [B, N], 1 = kept, 0 = removed
+                before the energy normalisation. Blocks not named keep all.
+
+        Returns:
+            The logits [B, K], and for every coded block, in the order of `coded_blocks`, the normalised energies
+            [B, N] of its subNNs in float32, Eq. (3): before dropSubNN, each sample's sum N (0 in a silent block).
+
+        Raises:
+            ValueError: keep names a block that is not coded, or a mask has another shape.
+        """
+        energies: List[Tensor] = []
+        x = self.forward_features(x, self._check_keep(keep, x), energies)
+        return self.forward_head(x), energies
+
+    def _check_keep(self, keep: Optional[Mapping[str, Tensor]], x: Tensor) -> Optional[Dict[str, Tensor]]:
+        if keep is None:
+            return None
+        masks = {}
+        for name, mask in keep.items():
+            if name not in self._num_active_of:
+                raise ValueError(
+                    f'keep names {name!r}; the coded blocks are {", ".join(self.coded_blocks) or "none"}')
+            mask = torch.as_tensor(mask, device=x.device)
+            if mask.shape not in ((self.num_subnns,), (x.shape[0], self.num_subnns)):
+                raise ValueError(
+                    f'keep[{name!r}] has shape {tuple(mask.shape)}, expected ({self.num_subnns},) or '
+                    f'({x.shape[0]}, {self.num_subnns}): a mask of the subNNs, for all samples or for each')
+            masks[name] = mask.to(torch.promote_types(x.dtype, torch.float32))
+        return masks
+
+    def forward_intermediates(
+            self,
+            x: Tensor,
+            indices: Optional[Union[int, List[int]]] = None,
+            norm: bool = False,
+            stop_early: bool = False,
+            output_fmt: str = 'NCHW',
+            intermediates_only: bool = False,
+    ) -> Union[List[Tensor], Tuple[Tensor, List[Tensor]]]:
+        """timm's, for any number of stages: index 0 is the stem, then one for each stage."""
+        assert output_fmt == 'NCHW', 'Output format must be NCHW.'
+        take_indices, max_index = take_feature_indices(len(self.feature_info), indices)
+        x = self.act1(self.bn1(self.conv1(x)))
+        intermediates = [x] if 0 in take_indices else []
+        x = self.maxpool(x)
+        drop = self.draw_drop_masks(x)
+        stages = self.stage_names[:max_index] if stop_early else self.stage_names
+        for index, name in enumerate(stages, start=1):
+            x = getattr(self, name)(x, drop)
+            if index in take_indices:
+                intermediates.append(x)
+        if intermediates_only:
+            return intermediates
+        return x, intermediates
+
+    def prune_intermediate_layers(
+            self,
+            indices: Union[int, List[int]] = 1,
+            prune_norm: bool = False,
+            prune_head: bool = True,
+    ) -> List[int]:
+        """timm's: drops the stages after the last of `indices`, and the head. Returns the indices kept."""
+        take_indices, max_index = take_feature_indices(len(self.feature_info), indices)
+        for name in self.stage_names[max_index:]:
+            setattr(self, name, CodedStage())
+            self.coded_blocks = [block for block in self.coded_blocks if not block.startswith(name + '.')]
+        if prune_head:
+            self.reset_classifier(0, '')
+        return take_indices
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """timm's: gradient checkpointing of every block, in every forward method."""
+        self.grad_checkpointing = enable
+        for name in self.stage_names:
+            getattr(self, name).grad_checkpointing = enable
+
+    def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
+        """timm's; the codewords follow the number of classes. 0 classes remove the classifier and keep the codewords.
+
+        Raises:
+            ValueError: the scheme source has no scheme for so many classes; the model stays as it was.
+        """
+        words = {}
+        if num_classes > 0:
+            words = self._draw_codewords(num_classes, next(self.parameters()).device)
+        super().reset_classifier(num_classes, self.global_pool.pool_type if global_pool is None else global_pool)
+        for name, buffer in words.items():
+            setattr(self, name, buffer)
+
+
+def scheme_buffer_name(num_active: int, num_subnns: int) -> str:
+    """Name of the buffer that holds the codewords of the blocks with num_active of num_subnns subNNs active."""
+    return f'codewords_{num_active}of{num_subnns}'
+
+
+def take_feature_indices(num_features: int, indices: Optional[Union[int, Sequence[int]]]) -> Tuple[List[int], int]:
+    """timm's meaning of `indices`: all for None, the last n for a number n, else a selection, negative from the end.
+
+    Returns:
+        The indices as non-negative numbers, and the largest.
+
+    Raises:
+        ValueError: an index is out of range.
+    """
+    if indices is None:
+        indices = num_features
+    if isinstance(indices, int):
+        indices = range(num_features - indices, num_features)
+    taken = [index + num_features if index < 0 else index for index in indices]
+    if not taken or min(taken) < 0 or max(taken) >= num_features:
+        raise ValueError(f'feature indices {list(indices)} are out of range: the model has {num_features} features')
+    return taken, max(taken)
+
+
+def check_num_active(num_active: NumActive, layers: Tuple[int, ...], num_subnns: int) -> List[List[int]]:
+    """num_active of every block of every stage.
+
+    Raises:
+        ValueError: it has not one entry for each stage (and block), or one outside 1..num_subnns.
+    """
+    num_active = tuple(num_active)
+    if len(num_active) != len(layers):
+        raise ValueError(f'num_active {num_active} has {len(num_active)} entries, expected one for each of the '
+                         f'{len(layers)} stages')
+    active = []
+    for stage, (entry, num_blocks) in enumerate(zip(num_active, layers), start=1):
+        blocks = list(entry) if isinstance(entry, (tuple, list)) else [entry] * num_blocks
+        if len(blocks) != num_blocks:
+            raise ValueError(f'num_active of stage {stage} is {entry}, expected one number or one for each of its '
+                             f'{num_blocks} blocks')
+        for value in blocks:
+            if not isinstance(value, int) or not 1 <= value <= num_subnns:
+                raise ValueError(f'num_active of stage {stage} holds {value!r}, expected whole numbers from 1 to '
+                                 f'{num_subnns}, the number of subNNs')
+        active.append(blocks)
+    return active
+
+
+def checkpoint_filter_fn(state_dict: Dict[str, Tensor], model: CodedResNet, prefix: str = '') -> Dict[str, Tensor]:
+    """Reconcile the codewords of a state dict with the model's.
+
+    A stock checkpoint has none: the model's own are filled in. Codewords that differ from the model's are taken over,
+    since the weights were trained with them, and a warning says so. Those for another number of classes are left out,
+    as timm leaves out the classifier, except for a model without classes, which takes them over.
+
+    Args:
+        state_dict: By parameter name, each behind `prefix`; not changed.
+        model: The model that it will be loaded into.
+        prefix: What stands before the model's own names.
+
+    Returns:
+        A state dict with codewords that the model loads.
+    """
+    state_dict = dict(state_dict)
+    for num_active in model.scheme_sizes:
+        name = scheme_buffer_name(num_active, model.num_subnns)
+        own, given = getattr(model, name), state_dict.get(prefix + name)
+        if given is None:
+            state_dict[prefix + name] = own
+        elif given.shape[1:] != own.shape[1:]:
+            continue  # other subNNs: loading it is the error that it should be
+        elif given.shape != own.shape:
+            if model.num_classes == 0:
+                setattr(model, name, torch.empty_like(given, device=own.device))
+            else:
+                _logger.warning(
+                    f'{name} of the checkpoint is for {given.shape[0]} classes, the model has {own.shape[0]}: '
+                    f'it keeps its own codewords.')
+                state_dict[prefix + name] = own
+        elif not (given.is_meta or own.is_meta) and not torch.equal(given.to(own), own):
+            _logger.warning(
+                f'{name} of the checkpoint differs from the model\'s coding scheme: the checkpoint\'s codewords are '
+                f'taken over, as its weights were trained with them.')
+    return state_dict
+
+
+def _adopt_codewords(model: CodedResNet, state_dict: Dict[str, Tensor], prefix: str, *args) -> None:
+    state_dict.update(checkpoint_filter_fn(state_dict, model, prefix))

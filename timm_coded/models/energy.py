@@ -1,0 +1,47 @@
+"""Energies of the subNNs, Eq. (2) and (3) of the paper, without their outputs.
+
+SubNN n of a block maps its d bottleneck channels z_n to t_n = W_n z_n with C channels. The paper normalises and measures
+the N tensors t_n, [B, N, C, H, W], which is N times the block's own output. None of them is needed:
+
+    C H W E(t_n) = sum over pixels p of |W_n z_n(p)|^2 = sum over p of z_n(p)^T M_n z_n(p),   M_n = W_n^T W_n  [d, d],
+
+and the sum of the t_n after scaling is the stock 1x1 convolution of the scaled z. Two orders of the same sum are here:
+- the Gram form, <M_n, Z_n Z_n^T>: two batched products, the fastest of the eager forms on CPU and GPU;
+- the convolution form, sum of z * (M z) with M a block-diagonal 1x1 convolution as wide as the accelerator's lanes. It
+  keeps z in its own layout, and the TPU compiler estimates it far below the Gram form (chosen by `pack_grouped_convs`).
+"""
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .packed_conv import block_diagonal
+
+
+def subnn_energies(z: Tensor, weight: Tensor, num_subnns: int, pack: int = 0) -> Tensor:
+    """Mean energy of every subNN's output, Eq. (2).
+
+    Args:
+        z: Input of the block's last convolution, [B, N * d, H, W].
+        weight: Weight of that convolution, [C, N * d, 1, 1].
+        num_subnns: N.
+        pack: How many neighbouring subNNs share a group of the convolution form, a divisor of N; 0 takes the Gram form.
+
+    Returns:
+        E(t_n), [B, N], never negative, in float32 whatever the autocast type (float64 for float64 input).
+    """
+    batch, width, height, depth = z.shape
+    channels, d = weight.shape[0], width // num_subnns
+    branch = weight.reshape(channels, num_subnns, d).transpose(0, 1)
+    gram = branch.transpose(1, 2) @ branch  # M_n, [N, d, d]
+    if pack > 0:
+        kernel = block_diagonal(gram.reshape(width, d, 1, 1), num_subnns, pack)
+        product = F.conv2d(z, kernel, groups=num_subnns // pack)
+        terms = (_accumulable(product) * _accumulable(z)).reshape(batch, num_subnns, -1).sum(2)
+    else:
+        pixels = z.reshape(batch, num_subnns, d, height * depth)
+        terms = (_accumulable(pixels @ pixels.transpose(2, 3)) * _accumulable(gram)).sum((2, 3))
+    return (terms / (channels * height * depth)).clamp_min(0.)
+
+
+def _accumulable(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,0 +1,93 @@
+"""Lane packing: grouped convolutions as wide as the accelerator works.
+
+A TPU multiplies 128 channels at a time; ResNeXt's groups are 4 to 32 wide. p neighbouring groups with weights
+K_1 .. K_p [o, i, kh, kw] are one group with the block-diagonal weight diag(K_1 .. K_p) [p o, p i, kh, kw]: the same
+function of the same parameters, with p times the multiplications, nearly all of which the lanes would have idled through.
+"""
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+
+def groups_per_pack(groups: int, in_width: int, out_width: int, lanes: int) -> int:
+    """How many neighbouring groups to merge: the largest divisor of `groups` whose merged width fits into `lanes`."""
+    fitting = max(1, lanes // max(in_width, out_width))
+    return max(p for p in range(1, min(groups, fitting) + 1) if groups % p == 0)
+
+
+def block_diagonal(weight: Tensor, groups: int, pack: int) -> Tensor:
+    """The weight of a grouped convolution with every `pack` groups merged into one.
+
+    Args:
+        weight: [groups * o, i, kh, kw].
+        groups: Number of groups.
+        pack: Groups to merge, a divisor of `groups`.
+
+    Returns:
+        [groups * o, pack * i, kh, kw], for a convolution of groups // pack groups.
+    """
+    if pack == 1:
+        return weight
+    out_channels, i, kh, kw = weight.shape
+    eye = torch.eye(pack, dtype=weight.dtype, device=weight.device)
+    blocks = weight.reshape(groups // pack, pack, out_channels // groups, 1, i, kh, kw)
+    return (blocks * eye.reshape(1, pack, 1, pack, 1, 1, 1)).reshape(out_channels, pack * i, kh, kw)
+
+
+class PackedConv2d(nn.Conv2d):
+    """A grouped convolution that merges `pack` neighbouring groups; parameters and results are those of nn.Conv2d."""
+
+    pack: int = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(
+            x,
+            block_diagonal(self.weight, self.groups, self.pack),
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups // self.pack,
+        )
+
+
+def pack_grouped_convs(model: nn.Module, lanes: int = 128) -> nn.Module:
+    """Pack the grouped convolutions of any model, in place, and the energy products of coded blocks.
+
+    Same function, same parameters (the very same tensors, so that an optimiser goes on), same state dict. Only plain
+    zero-padded `nn.Conv2d` modules are converted; subclasses with a forward of their own stay as they are.
+
+    Args:
+        model: Any model, timm's or not.
+        lanes: Channels that the accelerator multiplies at a time: 128 on every TPU.
+
+    Returns:
+        `model`.
+
+    Raises:
+        ValueError: lanes is not positive.
+    """
+    if lanes < 1:
+        raise ValueError(f'pack_grouped_convs: lanes is {lanes}, expected the positive width of a packed group, e.g. 128')
+    unpack_grouped_convs(model)
+    for module in model.modules():
+        if type(module) is nn.Conv2d and module.groups > 1 and module.padding_mode == 'zeros':
+            pack = groups_per_pack(
+                module.groups, module.in_channels // module.groups, module.out_channels // module.groups, lanes)
+            if pack > 1:
+                module.__class__ = PackedConv2d
+                module.pack = pack
+        if hasattr(module, 'pack_energies'):
+            module.pack_energies(lanes)
+    return model
+
+
+def unpack_grouped_convs(model: nn.Module) -> nn.Module:
+    """Undo `pack_grouped_convs`, in place. Returns `model`."""
+    for module in model.modules():
+        if type(module) is PackedConv2d:
+            del module.pack
+            module.__class__ = nn.Conv2d
+        if hasattr(module, 'pack_energies'):
+            module.pack_energies(0)
+    return model
