@@ -1,0 +1,135 @@
+"""source='optimal': of all closed forms for (N, N_act), the one with the largest distance that holds K words."""
+from dataclasses import dataclass
+from functools import partial
+from math import comb
+from typing import Callable, Iterator
+
+import numpy as np
+
+from . import cyclic, flats, graham_sloane, octads, quadratic
+from .balance import rows_from_supports
+from .bounds import johnson_bound
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One construction for one (N, N_act).
+
+    Attributes:
+        distance: The minimum distance that all its words keep.
+        capacity: How many words it has.
+        name: What it is, in words.
+        make: Gives the first `count` words, [count, N] uint8; a shorter list is the beginning of a longer one.
+    """
+
+    distance: int
+    capacity: int
+    name: str
+    make: Callable[[int], np.ndarray]
+
+
+def optimal_words(num_classes: int, num_subnns: int, num_active: int) -> tuple[np.ndarray, str]:
+    """The words of the highest rung that holds `num_classes`, and its description.
+
+    Words of more than half ones are the complements of those of weight N - N_act, at the same distances.
+
+    Returns:
+        [num_classes, num_subnns] uint8, and a line of text.
+
+    Raises:
+        ValueError: No closed form here holds so many words.
+    """
+    if num_active == num_subnns:
+        return np.ones((1, num_subnns), dtype=np.uint8), 'the one word with all subNNs active'
+    if 2 * num_active > num_subnns:
+        words, name = optimal_words(num_classes, num_subnns, num_subnns - num_active)
+        return 1 - words, f'complements of {name}'
+    for rung in rungs(num_classes, num_subnns, num_active):
+        if rung.capacity >= num_classes:
+            capacity = rung.capacity if rung.capacity < 10 ** 9 else 'more than a billion'
+            name = f'{rung.name}; distance {rung.distance} for up to {capacity} classes'
+            return rung.make(num_classes), name
+    raise ValueError(
+        f'no closed form for {num_classes} classes with {num_active} of {num_subnns} subNNs active: at most'
+        f" {comb(num_subnns, num_active) // 4} classes; use more subNNs, or source='search'")
+
+
+def rungs(num_classes: int, num_subnns: int, num_active: int) -> Iterator[Rung]:
+    """All constructions for (N, N_act), N_act <= N / 2, by falling distance; at one distance, in order of preference.
+
+    Those of graham_sloane.py are worked out as they are reached, and left out where the bounds say that they cannot
+    hold `num_classes` words.
+    """
+    named = sorted(_named_rungs(num_subnns, num_active), key=lambda rung: -rung.distance)
+    listable = graham_sloane.can_list(num_subnns, num_active)
+    supports = None
+    for half_distance in range(num_active, 0, -1):
+        yield from (rung for rung in named if rung.distance == 2 * half_distance)
+        if not listable and half_distance > 2:
+            continue
+        if johnson_bound(num_subnns, 2 * half_distance, num_active).size < num_classes:
+            continue
+        if listable:
+            supports = graham_sloane.all_supports(num_subnns, num_active) if supports is None else supports
+            words = graham_sloane.largest_class(supports, num_subnns, half_distance)
+            make = partial(graham_sloane.listed_words, words, num_subnns)
+            yield Rung(2 * half_distance, len(words), _power_sum_name(half_distance), make)
+        else:
+            capacity = comb(num_subnns, num_active) // (4 * num_subnns if half_distance == 2 else 4)
+            make = partial(
+                graham_sloane.composed_words, num_subnns, num_active, half_distance=half_distance)
+            yield Rung(2 * half_distance, capacity, _power_sum_name(half_distance), make)
+
+
+def _power_sum_name(half_distance: int) -> str:
+    names = {1: 'any words, balanced', 2: 'words of equal sum of positions modulo N (Graham and Sloane)'}
+    return names.get(half_distance, f'words with {half_distance - 1} equal power sums of positions (Graham and Sloane)')
+
+
+def _named_rungs(num_subnns: int, num_active: int) -> Iterator[Rung]:
+    """The constructions for this very (N, N_act), those preferred at equal distance first."""
+    yield Rung(
+        2 * num_active, num_subnns // num_active, 'disjoint words',
+        partial(_disjoint_words, num_subnns, num_active))
+    if (num_subnns, num_active) == (32, 8):
+        yield Rung(8, 1080, 'orbits of 13 blocks under x^(2^i) + b of GF(32)', octads.distance_8_words)
+        yield Rung(6, 12400, 'orbits of 3 blocks under a x^(2^i) + b of GF(32)', octads.distance_6_words)
+        yield Rung(4, 330460, 'weight-8 words of the extended Hamming code [32, 26, 4]', octads.hamming_words)
+    if (num_subnns, num_active) == (20, 8):
+        yield Rung(8, 130, 'octads of the Steiner system S(5, 8, 24) that miss 4 points', cyclic.steiner_words)
+    for distance, multipliers, blocks in cyclic.BASE_BLOCKS.get((num_subnns, num_active), ()):
+        words = cyclic.images_of_blocks(blocks, num_subnns, multipliers)
+        maps = 'x + b' if multipliers == (1,) else 'a x + b'
+        name = f'images of {len(blocks)} base block{"s" * (len(blocks) > 1)} under {maps} modulo {num_subnns}'
+        yield Rung(distance, len(words), name, partial(_first, words))
+    if (num_subnns, num_active) == (10, 5):
+        yield Rung(6, 6, 'the 2-(6, 3, 2) design, transposed', cyclic.design_words)
+    m, k = num_subnns.bit_length() - 1, num_active.bit_length() - 1
+    if num_active >= 2 and (2 ** m, 2 ** k) == (num_subnns, num_active) and m <= 8:
+        yield from _affine_rungs(m, k)
+
+
+def _affine_rungs(m: int, k: int) -> Iterator[Rung]:
+    """The constructions on GF(2)^m with N_act = 2^k."""
+    if k < m - 1:  # hyperplanes all meet alike
+        yield Rung(
+            2 * (2 ** k - 2 ** max(0, 2 * k - m)), flats.num_spread_words(m, k),
+            f'{k}-flats of GF(2)^{m} along a partial spread', partial(flats.spread_words, m, k))
+    yield Rung(2 ** k, flats.num_flats(m, k), f'{k}-flats of GF(2)^{m}', partial(flats.flat_words, m, k))
+    if k == m - 1 and m >= 5:
+        yield Rung(
+            2 ** (m - 1) - 2 ** (m // 2), quadratic.num_trace_words(m),
+            f'balanced words a + Tr(bx) + Tr(cx^3) over GF({2 ** m})', partial(quadratic.trace_words, m))
+    if k == m - 1 and m >= 4:
+        yield Rung(
+            2 ** (m - 2), quadratic.num_reed_muller_words(m), f'balanced words of the Reed-Muller code RM(2, {m})',
+            partial(quadratic.reed_muller_words, m))
+
+
+def _first(words: np.ndarray, count: int) -> np.ndarray:
+    return words[:count]
+
+
+def _disjoint_words(num_subnns: int, num_active: int, count: int) -> np.ndarray:
+    """Word i has subNNs i N_act to (i + 1) N_act - 1."""
+    return rows_from_supports(np.arange(count * num_active).reshape(count, num_active), num_subnns)
