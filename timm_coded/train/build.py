@@ -1,0 +1,106 @@
+"""What is trained and how: model, losses, optimizer and schedule from the arguments, by timm's factories."""
+import argparse
+import difflib
+import os
+
+import timm
+import torch
+from timm.optim import create_optimizer_v2, get_optimizer_info, optimizer_kwargs
+from timm.scheduler import create_scheduler_v2, scheduler_kwargs
+from torch import nn
+
+from timm_coded.loss import CodingLoss
+
+from .errors import UserError
+from .loader import IGNORED
+
+
+def create_model(args: argparse.Namespace) -> nn.Module:
+    """The model on the CPU, with `--initial-checkpoint`'s weights if there is one.
+
+    Raises:
+        UserError: there is no such model or checkpoint, the two do not fit together, or a model without coded blocks is
+            given a flag that is for coded ones.
+    """
+    coded = {flag: getattr(args, flag) for flag in ('drop_subnn', 'scheme_source', 'num_active')}
+    coded = {flag: value for flag, value in coded.items() if value is not None}
+    given = [f'--{flag.replace("_", "-")}' for flag in ('mu', *coded) if getattr(args, flag) is not None]
+    not_coded = UserError(f'--model {args.model} has no coded blocks: leave out {", ".join(given)}, or take a coded '
+                          f'model ({", ".join(timm.list_models("coded_*"))})')
+    if args.initial_checkpoint and not os.path.isfile(args.initial_checkpoint):
+        raise UserError(f'there is no --initial-checkpoint {args.initial_checkpoint}')
+    if ':' not in args.model and not timm.is_model(args.model):
+        near = difflib.get_close_matches(args.model, timm.list_models(), n=3)
+        raise UserError(f'there is no --model {args.model}' + (f'; did you mean {" or ".join(near)}?' if near else ''))
+    try:
+        model = timm.create_model(
+            args.model,
+            num_classes=args.num_classes,
+            checkpoint_path=args.initial_checkpoint,
+            **coded,
+            **args.model_kwargs,
+        )
+    except TypeError as error:
+        if any(flag in str(error) for flag in coded):
+            raise not_coded from error
+        raise UserError(f'--model {args.model} does not take --model-kwargs {args.model_kwargs}: {error}') from error
+    except (OSError, RuntimeError, ValueError) as error:
+        source = f' with --initial-checkpoint {args.initial_checkpoint}' if args.initial_checkpoint else ''
+        raise UserError(f'cannot make {args.model}{source}: {" ".join(str(error).split())}') from error
+    if given and not getattr(model, 'coded_blocks', []):
+        raise not_coded
+    if args.grad_checkpointing:
+        model.set_grad_checkpointing(True)
+    return model
+
+
+def create_criteria(args: argparse.Namespace, model: nn.Module) -> tuple[CodingLoss, CodingLoss]:
+    """The losses of training (with label smoothing) and of evaluation (without)."""
+    mu = {} if args.mu is None else {'mu': args.mu}
+    return tuple(
+        CodingLoss(nn.CrossEntropyLoss(ignore_index=IGNORED, label_smoothing=smoothing), model, **mu)
+        for smoothing in (args.smoothing, 0.0)
+    )
+
+
+def create_optimizer(args: argparse.Namespace, model: nn.Module) -> torch.optim.Optimizer:
+    """timm's optimizer; the momentum of SGD starts as zeros, which is what PyTorch's own first step amounts to.
+
+    So the first step's graph is all steps' graph, and XLA compiles one instead of two.
+    """
+    try:
+        if args.opt_eps is not None and not get_optimizer_info(args.opt).has_eps:
+            raise UserError(f'--opt {args.opt} has no epsilon: leave out --opt-eps')
+        optimizer = create_optimizer_v2(model, **optimizer_kwargs(args))
+    except (AssertionError, TypeError, ValueError) as error:
+        raise UserError(f'cannot make the optimizer --opt {args.opt}: {error or type(error).__name__}') from error
+    if isinstance(optimizer, torch.optim.SGD):
+        for group in optimizer.param_groups:
+            for parameter in group['params'] if group['momentum'] else ():
+                optimizer.state[parameter]['momentum_buffer'] = torch.zeros(parameter.shape).to(parameter)
+    return optimizer
+
+
+class Schedule:
+    """timm's learning-rate schedule by epoch; it depends on the epoch alone, so that a resumed run needs no state.
+
+    Attributes:
+        epochs: of the run, warm-up and cool-down included.
+    """
+
+    def __init__(self, args: argparse.Namespace, optimizer: torch.optim.Optimizer):
+        self.optimizer = optimizer
+        self.scheduler, self.epochs = create_scheduler_v2(optimizer, **scheduler_kwargs(args))
+
+    def set_epoch(self, epoch: int) -> float:
+        """Sets the epoch's learning rate, and returns it.
+
+        In XLA's graph the rate is an input, but 0 and 1 are constants, and equal numbers (0.5 is there already) are one
+        input: an epoch at such a rate would be compiled anew. So every rate is moved by about as little as float32 can
+        tell.
+        """
+        self.scheduler.step(epoch)
+        lr = self.optimizer.param_groups[0]['lr']
+        for group in self.optimizer.param_groups:
+            group['lr'] = group['lr'] * (1 + 2 ** -22) + 1e-12
+        return lr

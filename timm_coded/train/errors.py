@@ -1,0 +1,5 @@
+"""The one exception that is shown to the user as a line, not as a traceback."""
+
+
+class UserError(Exception):
+    """Something that the user can put right; the message says what was wrong, what was expected and what to do."""

@@ -1,0 +1,120 @@
+"""Every flag that `train_xla.py` honours: timm's names where timm has one, in the order of a run."""
+import argparse
+import os
+from typing import Callable
+
+from timm.utils import ParseKwargs
+
+
+def number(kind: type, low: float = None, high: float = None) -> Callable[[str], float]:
+    """A type for argparse: an int or float within [low, high]."""
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f'expected {"a whole" if kind is int else "a"} number, got {text!r}')
+        if (low is not None and not value >= low) or (high is not None and not value <= high):
+            bounds = f'at least {low}' if high is None else f'between {low} and {high}'
+            raise argparse.ArgumentTypeError(f'must be {bounds}, got {text}')
+        return value
+    return parse
+
+
+COUNT = number(int, 1)  # 1, 2, ...
+INDEX = number(int, 0)  # 0, 1, ...
+POSITIVE = number(float, 0)
+FRACTION = number(float, 0, 1)
+SWITCH = argparse.BooleanOptionalAction  # --flag and --no-flag
+
+
+def add_data_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('data')
+    group.add_argument('data_dir', nargs='?', metavar='DATA_DIR', help='folder of the images')
+    group.add_argument('--dataset', default='', help="'digits', or a name as timm.data.create_dataset reads it: "
+                       "'' (class folders), torch/cifar10, hfds/...")
+    group.add_argument('--dataset-download', action=SWITCH, default=False, help='let torch/ and hfds/ sets download')
+    group.add_argument('--train-split', default='train')
+    group.add_argument('--val-split', default='validation')
+    group.add_argument('--class-map', default='', help='file that maps class folders to indices')
+    group.add_argument('-b', '--batch-size', type=COUNT, default=128, help='training images per step')
+    group.add_argument('-vb', '--validation-batch-size', type=COUNT, help='default: --batch-size')
+    group.add_argument('-j', '--workers', type=INDEX, default=min(4, os.cpu_count() or 1),
+                       help='loader processes; 0 loads in the main one')
+
+
+def add_image_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('images (defaults that are not given come from the model)')
+    group.add_argument('--img-size', type=COUNT, help='pixels, training')
+    group.add_argument('--eval-img-size', type=COUNT, help='pixels, evaluation; default: --img-size')
+    group.add_argument('--crop-pct', type=number(float, 0.01, 1), help='evaluation crop, of the resized image')
+    group.add_argument('--crop-mode', choices=['center', 'squash', 'border'])
+    group.add_argument('--mean', type=float, nargs='+', help='of 0..1 pixels: one number, or one a channel')
+    group.add_argument('--std', type=float, nargs='+')
+    group.add_argument('--interpolation', choices=['bilinear', 'bicubic', 'nearest', 'lanczos', 'box', 'hamming'])
+    group.add_argument('--train-interpolation', default='random',
+                       choices=['random', 'bilinear', 'bicubic', 'nearest', 'lanczos', 'box', 'hamming'])
+    group.add_argument('--no-aug', action=SWITCH, default=False, help='no training augmentation')
+    group.add_argument('--train-crop-mode', choices=['rrc', 'rkrc', 'rkrr'])
+    group.add_argument('--scale', type=POSITIVE, nargs=2, metavar=('MIN', 'MAX'), help='area of a random crop')
+    group.add_argument('--ratio', type=POSITIVE, nargs=2, metavar=('MIN', 'MAX'), help='its aspect ratio')
+    group.add_argument('--hflip', type=FRACTION, default=0.5)
+    group.add_argument('--vflip', type=FRACTION, default=0.0)
+    group.add_argument('--color-jitter', type=POSITIVE, default=0.4)
+    group.add_argument('--aa', help="AutoAugment policy, as timm's: rand-m7-mstd0.5-inc1, ...")
+    group.add_argument('--reprob', type=FRACTION, default=0.0, help='random erasing: probability')
+    group.add_argument('--remode', choices=['pixel', 'rand', 'const'], default='pixel', help='random erasing: fill')
+    group.add_argument('--recount', type=COUNT, default=1, help='random erasing: boxes at most')
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('model')
+    group.add_argument('--model', default='coded_resnext50_32x4d', help="any of timm's or of timm_coded's")
+    group.add_argument('--num-classes', type=COUNT, help="default: the data set's")
+    group.add_argument('--model-kwargs', nargs='*', default={}, action=ParseKwargs, metavar='NAME=VALUE')
+    group.add_argument('--initial-checkpoint', default='', help='weights to start from')
+    group.add_argument('--grad-checkpointing', action=SWITCH, default=False)
+    group.add_argument('--pack-lanes', type=INDEX, help='merge grouped convolutions to so many channels; 0: do not; '
+                       'default: 128 on XLA, else 0')
+    coded = parser.add_argument_group('coded models only')
+    coded.add_argument('--mu', type=POSITIVE, help='weight of the coding loss (Eq. 6); default 2')
+    coded.add_argument('--drop-subnn', type=FRACTION, help='p_drop; default 0.1')
+    coded.add_argument('--scheme-source', help="'optimal' (default), 'paper', 'search' or a scheme file")
+    coded.add_argument('--num-active', type=COUNT, nargs='+', help='active subNNs of a class, a stage each')
+
+
+def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('optimizer and schedule')
+    group.add_argument('--opt', default='sgd', help="any of timm's optimizers")
+    group.add_argument('--opt-eps', type=POSITIVE)
+    group.add_argument('--momentum', type=POSITIVE, default=0.9)
+    group.add_argument('--weight-decay', type=POSITIVE, default=2e-5)
+    group.add_argument('--clip-grad', type=POSITIVE)
+    group.add_argument('--clip-mode', choices=['norm', 'value', 'agc'], default='norm')
+    group.add_argument('--smoothing', type=FRACTION, default=0.1, help='label smoothing')
+    group.add_argument('--lr', type=POSITIVE, default=0.1)
+    group.add_argument('--sched', choices=['cosine', 'tanh', 'step', 'multistep', 'poly', 'constant'], default='cosine')
+    group.add_argument('--epochs', type=COUNT, default=300, help='cool-down not counted')
+    group.add_argument('--warmup-epochs', type=INDEX, default=5)
+    group.add_argument('--warmup-lr', type=POSITIVE, default=1e-5)
+    group.add_argument('--warmup-prefix', action=SWITCH, default=False, help='warm-up epochs come on top of --epochs')
+    group.add_argument('--min-lr', type=POSITIVE, default=0.0)
+    group.add_argument('--cooldown-epochs', type=INDEX, default=0, help='at --min-lr, on top of --epochs')
+    group.add_argument('--decay-epochs', type=POSITIVE, default=90.0, help='step schedule')
+    group.add_argument('--decay-milestones', type=COUNT, nargs='+', default=[90, 180, 270], help='multistep schedule')
+    group.add_argument('--decay-rate', type=POSITIVE, default=0.1)
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('run')
+    group.add_argument('--device', choices=['auto', 'xla', 'cpu', 'cuda'], default='auto')
+    group.add_argument('--amp', action=SWITCH, default=False, help='mixed precision')
+    group.add_argument('--amp-dtype', choices=['bfloat16'], default='bfloat16')
+    group.add_argument('--seed', type=INDEX, default=42)
+    group.add_argument('--log-interval', type=COUNT, default=50, help='steps')
+    group.add_argument('--checkpoint-hist', type=COUNT, default=3, help='how many epochs to keep, beside last and best')
+    group.add_argument('--output', default='./output/train', metavar='FOLDER')
+    group.add_argument('--experiment', default='', help='name of the run, a folder in --output')
+    group.add_argument('--resume', default='', metavar='PATH', help="checkpoint whose run goes on, in its folder; "
+                       "'auto': --experiment's last one, or a new run where there is none")
+    group.add_argument('--eval-only', action=SWITCH, default=False,
+                       help='evaluate --resume or --initial-checkpoint and stop')

@@ -1,0 +1,75 @@
+"""How images become the model's input: timm's transforms on the host, normalisation and erasing on the device."""
+import argparse
+
+from timm.data import create_transform, resolve_data_config
+from torch import nn
+from torch.utils.data import Dataset
+
+from .device_augment import BoxSampler, DeviceAugment
+from .errors import UserError
+from .loader import Batches, create_batches
+from .replicas import Replica
+from .samples import Samples
+
+
+def create_training_batches(args: argparse.Namespace, dataset: Dataset, config: dict) -> Batches:
+    """Shuffled, augmented batches; `config` is `data_config`'s.
+
+    Raises:
+        UserError: there is not one whole batch, or timm refuses an option.
+    """
+    if len(dataset) < args.batch_size:
+        raise UserError(f'{len(dataset)} training images are not one batch of {args.batch_size}: lower --batch-size')
+    try:
+        transform = create_transform(
+            config['input_size'],
+            is_training=True,
+            no_aug=args.no_aug,
+            train_crop_mode=args.train_crop_mode,
+            scale=args.scale,
+            ratio=args.ratio,
+            hflip=args.hflip,
+            vflip=args.vflip,
+            color_jitter=args.color_jitter,
+            auto_augment=args.aa,
+            interpolation=args.train_interpolation,
+            mean=config['mean'],
+            use_prefetcher=True,  # uint8: the rest is done on the device
+        )
+    except (AssertionError, KeyError, ValueError) as error:
+        raise UserError(f'--aa {args.aa}: timm does not know this policy ({error or type(error).__name__})') from error
+    boxes = BoxSampler(args.reprob, args.recount) if args.reprob else None
+    samples = Samples(dataset, transform, args.seed, boxes)
+    return create_batches(samples, args.batch_size, args.workers, is_training=True)
+
+
+def create_evaluation_batches(args: argparse.Namespace, dataset: Dataset, config: dict) -> Batches:
+    """All images in order, the last batch padded; `config` is `data_config`'s."""
+    size = args.eval_img_size or config['input_size'][-1]
+    transform = create_transform(
+        (3, size, size),
+        interpolation=config['interpolation'],
+        mean=config['mean'],
+        crop_pct=config['crop_pct'],
+        crop_mode=config['crop_mode'],
+        use_prefetcher=True,
+    )
+    batch_size = args.validation_batch_size or args.batch_size
+    return create_batches(Samples(dataset, transform), batch_size, args.workers, is_training=False)
+
+
+def create_augment(args: argparse.Namespace, config: dict, replica: Replica) -> DeviceAugment:
+    return DeviceAugment(config['mean'], config['std'], args.remode, replica.device)
+
+
+def data_config(args: argparse.Namespace, model: nn.Module) -> dict:
+    """Input size, mean, std, interpolation and crop: what is given, or else what the model was made for."""
+    for flag, values in (('--mean', args.mean), ('--std', args.std)):
+        if values is not None and len(values) not in (1, 3):
+            raise UserError(f'{flag} takes one number or three, got {len(values)}')
+    for flag, values in (('--scale', args.scale), ('--ratio', args.ratio)):
+        if values is not None and not 0 < values[0] <= values[1]:
+            raise UserError(f'{flag} takes two numbers above 0, the lower one first, got {values[0]} {values[1]}')
+    if args.std is not None and min(args.std) <= 0:
+        raise UserError(f'--std must be above 0, got {min(args.std)}')
+    return resolve_data_config(vars(args), model=model)
