@@ -22,7 +22,7 @@ def main() -> int:
         print(f'train_xla.py: error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print('\ninterrupted; --resume goes on after the last whole epoch', file=sys.stderr)
+        print('\ninterrupted; the checkpoints of whole epochs are kept, --resume goes on from one', file=sys.stderr)
         return 130
     return 0
 

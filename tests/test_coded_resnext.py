@@ -285,7 +285,8 @@ def test_buffers_and_parameters_are_made_on_the_device_asked_for():
 
 
 @pytest.mark.parametrize('num_active, message', [
-    ((32, 32, 16), '3 entries.*4 stages'),
+    ((32, 32, 16), 'one entry for each of the 4 stages'),
+    (16, 'num_active is 16, expected one entry for each of the 4 stages'),
     ((32, 32, 16, 33), 'stage 4 holds 33'),
     ((32, 32, 0, 8), 'stage 3 holds 0'),
     ((32, 32, (16, 16), 8), 'stage 3 .* 6 blocks'),

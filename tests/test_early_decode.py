@@ -18,3 +18,10 @@ def test_decoder_finds_the_nearest_codeword(name):
         noisy = (energies + 0.3 * torch.rand_like(energies)) * 5
         distance = torch.cdist(noisy / noisy.sum(1, keepdim=True) * num_active, words)
         assert torch.equal(early_decode(noisy, model.codewords(block)), distance.argmin(1))
+
+
+def test_autocast_does_not_round_the_energies():
+    words = torch.eye(8)[:, :4].repeat(1, 2)[:4]
+    energies = torch.tensor([[1.0, 1.0 + 2 ** -12, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]])
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert early_decode(energies, words).item() == 1

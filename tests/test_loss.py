@@ -99,6 +99,38 @@ def test_targets_of_minus_1_are_ignored_by_every_term(model, criterion):
     torch.testing.assert_close(gradient, torch.autograd.grad(expected, logits)[0])
 
 
+@pytest.mark.parametrize('criterion', [nn.CrossEntropyLoss(), LabelSmoothingCrossEntropy(0.1)], ids=repr)
+def test_nothing_but_ignored_targets_costs_nothing(model, criterion):
+    loss = CodingLoss(criterion, model)
+    assert loss(output(), torch.full((4,), -1)).item() == 0
+    assert {part.item() for part in loss.parts.values()} == {0}
+
+
+def test_targets_of_any_integer_type_are_classes(model):
+    loss = CodingLoss(nn.CrossEntropyLoss(), model)
+    target = torch.tensor([3, 1, 9, 3])
+    assert torch.equal(loss(output(), target.to(torch.uint8)), loss(output(), target))
+    assert torch.equal(loss(output(), target.int()), loss(output(), target))
+
+
+def test_a_wrapped_model_is_looked_through(model):
+    wrapped = CodingLoss(nn.CrossEntropyLoss(), nn.DataParallel(model))
+    target = torch.arange(4)
+    assert torch.equal(wrapped(output(), target), CodingLoss(nn.CrossEntropyLoss(), model)(output(), target))
+    with pytest.raises(ValueError, match='2 coded blocks'):
+        wrapped(output()[0], target)
+
+
+def test_autocast_leaves_the_coding_loss_of_soft_targets_in_float32(model):
+    loss = CodingLoss(SoftTargetCrossEntropy(), model)
+    soft = torch.rand(4, 10).softmax(1)
+    loss(output(), soft)
+    expected = loss.parts['layer3.0']
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        loss(output(), soft)
+    assert torch.equal(loss.parts['layer3.0'], expected)
+
+
 def test_on_a_stock_model_it_is_the_plain_criterion():
     stock = timm.create_model('resnet18', num_classes=10)
     logits, target = torch.randn(4, 10), torch.arange(4)

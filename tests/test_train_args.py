@@ -93,3 +93,26 @@ def test_stock_twin_of_the_digits_recipe_differs_in_the_coding_alone():
     different = {key for key in coded if coded[key] != stock[key]}
     assert different == {'config', 'model', 'mu', 'drop_subnn', 'experiment'}
     assert coded['model'] == f'coded_{stock["model"]}'
+
+
+@pytest.mark.parametrize('text, message', [
+    ('opt: [sgd, adam]', "opt does not take the list ['sgd', 'adam']"),
+    ('scale: [0.7, 1, 1.2]', 'scale does not take the list'),
+    ('scheme_source: [a, b]', 'scheme_source does not take the list'),
+    ('data_dir: [a, b]', 'data_dir takes the name of a folder'),
+    ('data_dir: 5', 'data_dir takes the name of a folder, got 5'),
+    ('model_kwargs: abc', "model_kwargs takes NAME: VALUE pairs, got 'abc'"),
+    ('lr: 0.1\nlr: 0.2', "the key 'lr' stands twice"),
+    ('lr: .inf', 'must be finite'),
+])
+def test_config_value_of_a_wrong_kind_is_named(config, capsys, text, message):
+    assert message in error_of(capsys, '--config', config(text))
+
+
+def test_model_kwargs_without_a_value_are_an_error(capsys):
+    assert '--model-kwargs takes NAME=VALUE words' in error_of(capsys, '--model-kwargs', 'a')
+
+
+@pytest.mark.parametrize('flag, value', [('--lr', 'inf'), ('--mu', 'nan'), ('--decay-epochs', '0')])
+def test_numbers_must_be_finite_and_in_range(capsys, flag, value):
+    assert flag in error_of(capsys, flag, value)

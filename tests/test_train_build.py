@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from timm_coded.train.args import parse_args
-from timm_coded.train.build import Schedule, create_criteria, create_model, create_optimizer
+from timm_coded.train.build import Schedule, check_model, create_criteria, create_model, create_optimizer
+from timm_coded.train.errors import UserError
 
 
 def build(*argv):
@@ -68,3 +69,39 @@ def test_flags_of_coded_models_reach_the_model():
     _, model, _ = build('--drop-subnn', '0.25', '--num-active', '10', '5', '5')
     assert model.drop_subnn == 0.25
     assert {int(model.codewords(block)[0].sum()) for block in model.coded_blocks} == {5}
+
+
+@pytest.mark.parametrize('argv, message', [
+    (['--model-kwargs', 'in_chans=1'], 'takes images of 1 channels'),
+    (['--model-kwargs', 'features_only=True'], r'gives list for 2 images, not logits \[2, 10\]'),
+    (['--model-kwargs', "global_pool=''"], r"global_pool': ''\} fails on images of 32 pixels"),
+    (['--model', 'vit_tiny_patch16_224', '--model-kwargs', 'depth=1'], 'fails on images of 32 pixels'),
+    (['--model-kwargs', 'act_layer=foo'], "cannot make coded_resnext11_10x11d: .*'foo'"),
+])
+def test_model_that_cannot_be_trained_on_these_images_is_an_error_before_anything_is_made(argv, message):
+    args = parse_args(['--model', 'coded_resnext11_10x11d', '--num-classes', '10', *argv])
+    with pytest.raises(UserError, match=message):
+        model = create_model(args)
+        channels = 1 if 'in_chans=1' in argv else 3
+        check_model(args, model, {'input_size': (channels, 32, 32)})
+
+
+def test_model_check_draws_nothing_and_moves_no_statistics():
+    args, model, _ = build()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    check_model(args, model, {'input_size': (3, 32, 32)})
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize('text', ['no checkpoint', ''])
+def test_file_that_is_no_checkpoint_is_named(tmp_path, text):
+    (tmp_path / 'x.pth').write_text(text)
+    with pytest.raises(UserError, match=f'with --initial-checkpoint {tmp_path / "x.pth"}'):
+        create_model(parse_args(['--model', 'resnext11_10x11d', '--num-classes', '10']), str(tmp_path / 'x.pth'))
+
+
+def test_second_order_optimizer_is_refused():
+    with pytest.raises(UserError, match='--opt adahessian needs second derivatives'):
+        build('--opt', 'adahessian')

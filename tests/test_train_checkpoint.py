@@ -11,7 +11,7 @@ from timm_coded.train import checkpoint
 from timm_coded.train.checkpoint import Checkpoints
 from timm_coded.train.errors import UserError
 
-ARGS = argparse.Namespace(model='resnext11_10x11d', num_classes=10, lr=0.1, scale=[0.5, 1.0], model_kwargs={})
+ARGS = argparse.Namespace(model='resnext11_10x11d', num_classes=10, opt='sgd', lr=0.1, scale=[0.5, 1.0], model_kwargs={})
 
 
 def make_model_and_optimizer(weight_decay: float = 0.0):
@@ -74,7 +74,7 @@ def test_model_and_optimizer_are_restored_but_not_the_settings(tmp_path):
     path = tmp_path / 'last.pth.tar'
     state = checkpoint.load(path)
     checkpoint.restore_model(other, state, path)
-    checkpoint.restore_optimizer(other_optimizer, state, path)
+    checkpoint.restore_optimizer(other_optimizer, 'sgd', state, path)
     for ours, theirs in zip(model.parameters(), other.parameters()):
         assert torch.equal(ours, theirs)
         assert torch.equal(optimizer.state[ours]['momentum_buffer'], other_optimizer.state[theirs]['momentum_buffer'])
@@ -101,7 +101,39 @@ def test_what_cannot_be_resumed_is_named(tmp_path):
     with pytest.raises(UserError, match=f'{path}.*size mismatch'):
         checkpoint.restore_model(timm.create_model('resnext11_10x11d', num_classes=10), state, path)
     with pytest.raises(UserError, match='parameter groups'):
-        checkpoint.restore_optimizer(make_model_and_optimizer(weight_decay=1e-4)[1], state, path)
+        checkpoint.restore_optimizer(make_model_and_optimizer(weight_decay=1e-4)[1], 'sgd', state, path)
+    with pytest.raises(UserError, match='--opt adamw is sgd there'):
+        checkpoint.restore_optimizer(optimizer, 'adamw', state, path)
+
+
+@pytest.mark.parametrize('resumed, best, best_file', [
+    (1, 1, 1),     # the best is the one resumed; the better epoch 2 is given up
+    (2, 2, 2),
+    (0, 0, 0),
+    (3, 2, 2),
+])
+def test_file_of_the_best_holds_the_best_epoch_of_the_run_that_goes_on(tmp_path, resumed, best, best_file):
+    first = Checkpoints(tmp_path, history=9)
+    for epoch, top1 in enumerate([50.0, 60.0, 70.0, 65.0]):
+        save(first, epoch, top1)
+    path = tmp_path / f'checkpoint-{resumed}.pth.tar'
+    again = Checkpoints(tmp_path, history=9)
+    again.go_on_from(checkpoint.load(path), path)
+    assert again.best['epoch'] == best and epoch_of(tmp_path / 'model_best.pth.tar') == best_file
+    save(again, resumed + 1, 55.0)
+    assert epoch_of(tmp_path / 'model_best.pth.tar') == again.best['epoch'] == (best if resumed else 1)
+
+
+def test_where_the_best_is_gone_the_search_for_it_starts_anew(tmp_path):
+    first = Checkpoints(tmp_path, history=1)
+    for epoch, top1 in enumerate([50.0, 40.0]):
+        save(first, epoch, top1)
+    os.unlink(tmp_path / 'model_best.pth.tar')
+    again = Checkpoints(tmp_path, history=1)
+    again.go_on_from(checkpoint.load(tmp_path / 'last.pth.tar'), tmp_path / 'last.pth.tar')
+    assert again.best is None
+    save(again, 2, 45.0)
+    assert epoch_of(tmp_path / 'model_best.pth.tar') == again.best['epoch'] == 2
 
 
 def test_file_that_is_no_checkpoint_is_named(tmp_path):

@@ -60,6 +60,7 @@ def test_class_folders_open_as_two_splits(tmp_path):
     (['/no/such/folder'], '/no/such/folder does not exist'),
     (['--dataset', 'wds/imagenet', '/tmp'], 'streamed'),
     (['--dataset', 'torch/nothing', '/tmp'], 'torch/nothing'),
+    (['--dataset', 'cifar10', '/tmp'], "--dataset cifar10: expected 'digits', torch/NAME"),
     (['--dataset', 'torch/cifar10', '/tmp'], 'torch/cifar10 in /tmp'),
     (['--dataset', 'digits', '/tmp'], 'leave out the data folder /tmp'),
     (['--dataset', 'digits', '--val-split', 'test'], "'test'"),
@@ -88,3 +89,9 @@ def test_class_without_validation_images_is_named(tmp_path):
     make_image_folder(tmp_path / 'validation', {'cat': 1, 'eel': 1})
     with pytest.raises(UserError, match='different classes.* dog'):
         open_with(tmp_path)
+
+
+def test_evaluation_alone_needs_no_training_images(tmp_path):
+    make_image_folder(tmp_path / 'val', {'cat': 1, 'dog': 1})
+    train, validation = open_with(tmp_path, '--eval-only')
+    assert train is None and len(validation) == 2

@@ -11,7 +11,7 @@ from timm_coded.train import replicas
 from timm_coded.train.device_augment import BoxSampler
 from timm_coded.train.errors import UserError
 from timm_coded.train.loader import create_batches
-from timm_coded.train.samples import Samples, seeded
+from timm_coded.train.samples import Samples, seeded, to_rgb
 
 AUGMENTED = dict(is_training=True, auto_augment='rand-m7-mstd0.5-inc1', interpolation='random', use_prefetcher=True)
 PLAIN = dict(use_prefetcher=True, crop_pct=1.0)
@@ -126,3 +126,30 @@ def test_grey_and_palette_images_become_rgb(tmp_path):
         Image.new(mode, (20, 20)).save(tmp_path / 'x' / f'{number}.{"jpg" if mode == "CMYK" else "png"}')
     (images, _), = epoch_of(samples_of(tmp_path, **PLAIN), 0)
     assert images.shape == (4, 3, 16, 16)
+
+
+def test_16_bit_grey_images_keep_their_brightness(tmp_path):
+    (tmp_path / 'cat').mkdir()
+    ramp = np.linspace(0, 65535, 16 * 16).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / 'cat' / '0.png')
+    with Image.open(tmp_path / 'cat' / '0.png') as image:
+        assert image.mode.startswith('I;16')
+    (images, _), = epoch_of(samples_of(tmp_path, **PLAIN), 0, batch_size=1, is_training=False)
+    assert np.abs(images[0, 0].numpy() - ramp / 257).max() <= 1
+
+
+@pytest.mark.parametrize('kind', [np.float32, np.int32])
+def test_image_without_a_known_range_is_an_error(kind):
+    with pytest.raises(ValueError, match='pixels of mode . have no known range'):
+        to_rgb(Image.fromarray(np.ones((16, 16), kind)))
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_image_that_cannot_be_transformed_is_named(folder, workers):
+    samples = Samples(create_dataset('', root=str(folder)), fail)
+    with pytest.raises(UserError, match=r'cannot transform the image .*\.jpg: ZeroDivisionError'):
+        epoch_of(samples, 0, workers)
+
+
+def fail(image):
+    return 1 / 0

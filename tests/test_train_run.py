@@ -154,3 +154,12 @@ def test_what_does_not_fit_is_named_before_anything_is_written(tmp_path, argv, e
     with pytest.raises(UserError, match=expected):
         run(parse_args([*SMALL, '--device', 'cpu', '--output', str(tmp_path), *argv]))
     assert not os.listdir(tmp_path)
+
+
+def test_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoints_before_it(tmp_path):
+    pytest.importorskip('sklearn')
+    argv = [*SMALL, '--device', 'cpu', '--output', str(tmp_path), '--warmup-epochs', '1', '--warmup-lr', '0.01']
+    with pytest.raises(UserError, match='loss.* of epoch 1 is not finite'):
+        run(parse_args([*argv, '--epochs', '3', '--lr', '1e30']))
+    assert sorted(path.name for path in (tmp_path / 'run').glob('*.tar')) == [
+        'checkpoint-0.pth.tar', 'last.pth.tar', 'model_best.pth.tar']

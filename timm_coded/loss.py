@@ -3,6 +3,7 @@ from typing import Dict, List, Tuple, Union
 
 import torch
 import torch.nn as nn
+from timm.utils import unwrap_model
 from torch import Tensor
 
 Output = Union[Tensor, Tuple[Tensor, List[Tensor]]]
@@ -35,7 +36,7 @@ class CodingLoss(nn.Module):
         self.criterion = criterion
         self.mu = mu
         self.parts: Dict[str, Tensor] = {}
-        self._model = (model,)  # in a tuple: the loss must not own the model's parameters
+        self._model = (unwrap_model(model),)  # in a tuple: the loss must not own the model's parameters
 
     def forward(self, output: Output, target: Tensor) -> Tensor:
         """The total loss.
@@ -43,16 +44,17 @@ class CodingLoss(nn.Module):
         Args:
             output: (logits [B, K], energies [B, N] of every coded block in order) as from `forward_energies`, or the
                 logits [B, K] of a model without coded blocks.
-            target: Classes [B] int64, of which -1 is ignored, or soft targets [B, K].
+            target: Classes [B] of any integer type, of which -1 is ignored, or soft targets [B, K].
 
         Returns:
-            A scalar.
+            A scalar; 0 when every target is ignored.
 
         Raises:
             ValueError: output and the model's coded blocks do not agree.
         """
         model, = self._model
         blocks = list(getattr(model, 'coded_blocks', ()))
+        target = target if target.is_floating_point() else target.long()
         logits, energies = output if isinstance(output, (tuple, list)) else (output, [])
         if len(energies) != len(blocks):
             raise ValueError(
@@ -73,13 +75,14 @@ class CodingLoss(nn.Module):
             return self.criterion(logits, target)
         ignored = target < 0
         if hasattr(self.criterion, 'ignore_index'):
-            return self.criterion(logits, target.masked_fill(ignored, self.criterion.ignore_index))
+            loss = self.criterion(logits, target.masked_fill(ignored, self.criterion.ignore_index))
+            return torch.where(ignored.all(), torch.zeros_like(loss), loss)
         # The criterion knows no ignored samples: give them one known loss, that of zero logits and class 0, and take
         # it out of the mean again.
         filled = self.criterion(logits.masked_fill(ignored[:, None], 0.), target.masked_fill(ignored, 0))
         filler = self.criterion(torch.zeros_like(logits[:1]), torch.zeros_like(target[:1]))
         num_ignored = ignored.sum()
-        num_valid = len(target) - num_ignored
+        num_valid = (len(target) - num_ignored).clamp_min(1)
         restored = (filled * len(target) - filler * num_ignored) / num_valid
         return torch.where(num_ignored > 0, restored, filled)
 
@@ -98,7 +101,9 @@ def coding_loss(energies: Tensor, codewords: Tensor, target: Tensor) -> Tensor:
     codewords = codewords.to(energies.dtype)
     ratio = codewords[0].mean()
     if target.is_floating_point():
-        return (ratio * energies - target.to(energies.dtype) @ codewords).pow(4).mean()
+        with torch.autocast(energies.device.type, enabled=False):
+            words = target.to(energies.dtype) @ codewords
+        return (ratio * energies - words).pow(4).mean()
     valid = target >= 0
     words = codewords[target.clamp_min(0)]
     loss = (ratio * energies - words).pow(4).mean(1)

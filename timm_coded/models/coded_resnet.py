@@ -294,10 +294,8 @@ def check_num_active(num_active: NumActive, layers: Tuple[int, ...], num_subnns:
     Raises:
         ValueError: it has not one entry for each stage (and block), or one outside 1..num_subnns.
     """
-    num_active = tuple(num_active)
-    if len(num_active) != len(layers):
-        raise ValueError(f'num_active {num_active} has {len(num_active)} entries, expected one for each of the '
-                         f'{len(layers)} stages')
+    if not isinstance(num_active, (tuple, list)) or len(num_active) != len(layers):
+        raise ValueError(f'num_active is {num_active}, expected one entry for each of the {len(layers)} stages')
     active = []
     for stage, (entry, num_blocks) in enumerate(zip(num_active, layers), start=1):
         blocks = list(entry) if isinstance(entry, (tuple, list)) else [entry] * num_blocks
@@ -305,7 +303,7 @@ def check_num_active(num_active: NumActive, layers: Tuple[int, ...], num_subnns:
             raise ValueError(f'num_active of stage {stage} is {entry}, expected one number or one for each of its '
                              f'{num_blocks} blocks')
         for value in blocks:
-            if not isinstance(value, int) or not 1 <= value <= num_subnns:
+            if type(value) is not int or not 1 <= value <= num_subnns:
                 raise ValueError(f'num_active of stage {stage} holds {value!r}, expected whole numbers from 1 to '
                                  f'{num_subnns}, the number of subNNs')
         active.append(blocks)

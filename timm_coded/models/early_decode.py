@@ -1,4 +1,5 @@
 """The early decoder of a coded block, Section 4.4 of the paper."""
+import torch
 from torch import Tensor
 
 
@@ -15,4 +16,5 @@ def early_decode(energies: Tensor, codewords: Tensor) -> Tensor:
     Returns:
         Predicted classes, [B] int64.
     """
-    return (energies @ codewords.to(energies.dtype).T).argmax(1)
+    with torch.autocast(energies.device.type, enabled=False):  # bf16 would tie classes that float32 tells apart
+        return (energies @ codewords.to(energies.dtype).T).argmax(1)

@@ -45,7 +45,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = build_parser()
     defaults = read_config(config_path(argv))
     parser.set_defaults(data_dir=defaults.data_dir)
-    args, unknown = parser.parse_known_args(argv, defaults)
+    try:
+        args, unknown = parser.parse_known_args(argv, defaults)
+    except ValueError as error:  # timm's ParseKwargs, of a word without '='
+        parser.error(f'--model-kwargs takes NAME=VALUE words: {error}')
     if unknown:
         flags = [word.split('=')[0] for word in unknown if word.startswith('-')]
         if not flags:
@@ -68,7 +71,7 @@ def read_config(path: str | None) -> argparse.Namespace:
         return defaults
     try:
         with open(path) as file:
-            config = yaml.safe_load(file) or {}
+            config = yaml.load(file, StrictLoader) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         parser.error(f'cannot read it: {" ".join(str(error).split())}')
     if not isinstance(config, dict):
@@ -77,8 +80,29 @@ def read_config(path: str | None) -> argparse.Namespace:
     for key in config:
         if key not in known:
             parser.error(f'unknown key {key!r}{suggestion(str(key), known)}')
-    parser.set_defaults(data_dir=config.pop('data_dir', None))
+    data_dir = config.pop('data_dir', None)
+    if not isinstance(data_dir, str | None):
+        parser.error(f'data_dir takes the name of a folder, got {data_dir!r}')
+    if not isinstance(config.get('model_kwargs') or {}, dict):
+        parser.error(f'model_kwargs takes NAME: VALUE pairs, got {config["model_kwargs"]!r}')
+    for key, value in config.items():
+        # a word of its own is the data folder: what an option leaves over of a list, it did not take
+        left = parser.parse_args(config_to_argv({key: value})).data_dir
+        if left is not None:
+            parser.error(f'{key} does not take the list {value!r}')
+    parser.set_defaults(data_dir=data_dir)
     return parser.parse_args(config_to_argv(config))
+
+
+class StrictLoader(yaml.SafeLoader):
+    """YAML in which no key may stand twice: the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep) for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f'the key {twice[0]!r} stands twice', node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def config_to_argv(config: dict[str, Any]) -> list[str]:
@@ -101,7 +125,7 @@ def flag_of(key: str) -> str:
 
 
 def suggestion(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
     return f'; did you mean {near[0]}?' if near else ''
 
 

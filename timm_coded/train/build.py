@@ -15,8 +15,8 @@ from .errors import UserError
 from .loader import IGNORED
 
 
-def create_model(args: argparse.Namespace) -> nn.Module:
-    """The model on the CPU, with `--initial-checkpoint`'s weights if there is one.
+def create_model(args: argparse.Namespace, initial_checkpoint: str = '') -> nn.Module:
+    """The model on the CPU, with the weights of `initial_checkpoint` if it is not empty.
 
     Raises:
         UserError: there is no such model or checkpoint, the two do not fit together, or a model without coded blocks is
@@ -27,8 +27,8 @@ def create_model(args: argparse.Namespace) -> nn.Module:
     given = [f'--{flag.replace("_", "-")}' for flag in ('mu', *coded) if getattr(args, flag) is not None]
     not_coded = UserError(f'--model {args.model} has no coded blocks: leave out {", ".join(given)}, or take a coded '
                           f'model ({", ".join(timm.list_models("coded_*"))})')
-    if args.initial_checkpoint and not os.path.isfile(args.initial_checkpoint):
-        raise UserError(f'there is no --initial-checkpoint {args.initial_checkpoint}')
+    if initial_checkpoint and not os.path.isfile(initial_checkpoint):
+        raise UserError(f'there is no --initial-checkpoint {initial_checkpoint}')
     if ':' not in args.model and not timm.is_model(args.model):
         near = difflib.get_close_matches(args.model, timm.list_models(), n=3)
         raise UserError(f'there is no --model {args.model}' + (f'; did you mean {" or ".join(near)}?' if near else ''))
@@ -36,7 +36,7 @@ def create_model(args: argparse.Namespace) -> nn.Module:
         model = timm.create_model(
             args.model,
             num_classes=args.num_classes,
-            checkpoint_path=args.initial_checkpoint,
+            checkpoint_path=initial_checkpoint,
             **coded,
             **args.model_kwargs,
         )
@@ -44,14 +44,41 @@ def create_model(args: argparse.Namespace) -> nn.Module:
         if any(flag in str(error) for flag in coded):
             raise not_coded from error
         raise UserError(f'--model {args.model} does not take --model-kwargs {args.model_kwargs}: {error}') from error
-    except (OSError, RuntimeError, ValueError) as error:
-        source = f' with --initial-checkpoint {args.initial_checkpoint}' if args.initial_checkpoint else ''
-        raise UserError(f'cannot make {args.model}{source}: {" ".join(str(error).split())}') from error
+    except Exception as error:  # whatever the constructor or the file's reader stumbles over
+        source = f' with --initial-checkpoint {initial_checkpoint}' if initial_checkpoint else ''
+        raise UserError(f'cannot make {args.model}{source}: {describe_error(error)}') from error
     if given and not getattr(model, 'coded_blocks', []):
         raise not_coded
     if args.grad_checkpointing:
         model.set_grad_checkpointing(True)
     return model
+
+
+@torch.no_grad()
+def check_model(args: argparse.Namespace, model: nn.Module, config: dict) -> None:
+    """Runs the model on two black images of each size on the CPU, before anything is compiled or written.
+
+    Raises:
+        UserError: it cannot take such images, or gives something else than [2, num_classes] logits.
+    """
+    channels, size, _ = config['input_size']
+    if channels != 3:
+        raise UserError(f'--model {args.model} takes images of {channels} channels; they are read with 3, as RGB')
+    model.eval()
+    for pixels in sorted({size, args.eval_img_size or size}):
+        try:
+            logits = model(torch.zeros(2, 3, pixels, pixels))
+        except Exception as error:  # whatever a layer stumbles over
+            raise UserError(f'--model {args.model} with --model-kwargs {args.model_kwargs} fails on images of {pixels} '
+                            f'pixels: {describe_error(error)}') from error
+        if not isinstance(logits, torch.Tensor) or logits.shape != (2, args.num_classes):
+            found = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise UserError(f'--model {args.model} with --model-kwargs {args.model_kwargs} gives {found} for 2 images, '
+                            f'not logits [2, {args.num_classes}]')
+
+
+def describe_error(error: Exception) -> str:
+    return f'{type(error).__name__}: {" ".join(str(error).split())}'
 
 
 def create_criteria(args: argparse.Namespace, model: nn.Module) -> tuple[CodingLoss, CodingLoss]:
@@ -66,7 +93,8 @@ def create_criteria(args: argparse.Namespace, model: nn.Module) -> tuple[CodingL
 def create_optimizer(args: argparse.Namespace, model: nn.Module) -> torch.optim.Optimizer:
     """timm's optimizer; the momentum of SGD starts as zeros, which is what PyTorch's own first step amounts to.
 
-    So the first step's graph is all steps' graph, and XLA compiles one instead of two.
+    So the first step's graph is all steps' graph, and XLA compiles one instead of two, as it does for optimizers that
+    make their state in the first step.
     """
     try:
         if args.opt_eps is not None and not get_optimizer_info(args.opt).has_eps:
@@ -74,6 +102,8 @@ def create_optimizer(args: argparse.Namespace, model: nn.Module) -> torch.optim.
         optimizer = create_optimizer_v2(model, **optimizer_kwargs(args))
     except (AssertionError, TypeError, ValueError) as error:
         raise UserError(f'cannot make the optimizer --opt {args.opt}: {error or type(error).__name__}') from error
+    if getattr(optimizer, 'is_second_order', False):
+        raise UserError(f'--opt {args.opt} needs second derivatives, which the loop does not make; take another')
     if isinstance(optimizer, torch.optim.SGD):
         for group in optimizer.param_groups:
             for parameter in group['params'] if group['momentum'] else ():

@@ -59,13 +59,29 @@ class Checkpoints:
                 'args': vars(args),
                 'version': 2,  # timm's: 'epoch' is the one that has ended
             }))
-            duplicate(path, self.folder / LAST)
             if is_best:
                 duplicate(path, self.folder / BEST)
+            duplicate(path, self.folder / LAST)  # at last: what a resumed run finds here is complete
             self.prune(epoch)
         except (OSError, RuntimeError) as error:
             reason = f'{error}; the checkpoints before it are whole'
             raise UserError(f'cannot write the checkpoint {path}: {reason}') from error
+
+    def go_on_from(self, state: dict[str, Any], path: Path) -> None:
+        """Takes over the best epoch of the checkpoint `state`, read from `path`, and lets the file of the best hold it.
+
+        It may not: the run may have gone on after that checkpoint, to a better epoch that is now given up. Where the old
+        best is no longer kept, the search for the best starts anew.
+        """
+        best, best_path = state['best'], self.folder / BEST
+        for candidate in (best_path, self.folder / f'checkpoint-{best["epoch"]}.pth.tar', path):
+            held = load(candidate) if candidate.is_file() else None
+            if held and held['epoch'] == best['epoch'] and held['best'] == best:
+                if candidate != best_path:
+                    duplicate(candidate, best_path)
+                self.best = best
+                return
+        best_path.unlink(missing_ok=True)
 
     def prune(self, epoch: int) -> None:
         for path in self.folder.glob('checkpoint-*.pth.tar'):
@@ -109,8 +125,8 @@ def load(path: str | Path) -> dict[str, Any]:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # a broken file raises whatever the zip or pickle reader stumbles over
         reason = str(error).strip().split('\n')[0] or type(error).__name__
-        raise UserError(f'cannot read the checkpoint {path}: {reason}') from error
-    missing = {'arch', 'num_classes', 'epoch', 'state_dict', 'optimizer', 'best'} - set(state)
+        raise UserError(f'cannot read the checkpoint {path}: {reason}; give --resume another one of its folder') from error
+    missing = {'arch', 'num_classes', 'epoch', 'state_dict', 'optimizer', 'best', 'args'} - set(state)
     if missing:
         raise UserError(f'{path} is no checkpoint of train_xla.py (it has no {", ".join(sorted(missing))}): to start '
                         'from its weights, use --initial-checkpoint')
@@ -139,8 +155,14 @@ def restore_model(model: nn.Module, state: dict[str, Any], path: str | Path) -> 
         raise UserError(f'cannot resume {path}, its model was made with other arguments: {reason}') from error
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], path: str | Path) -> None:
-    """Restores what the optimizer has gathered; learning rate, momentum and so on stay as they were given to it."""
+def restore_optimizer(optimizer: torch.optim.Optimizer, name: str, state: dict[str, Any], path: str | Path) -> None:
+    """Restores what the optimizer has gathered; learning rate, momentum and so on stay as they were given to it.
+
+    Raises:
+        UserError: the checkpoint is of another optimizer than `name`, or of other groups of parameters.
+    """
+    if state['args']['opt'] != name:
+        raise UserError(f'cannot resume {path}: --opt {name} is {state["args"]["opt"]} there')
     groups = optimizer.state_dict()['param_groups']
     saved = state['optimizer']
     if [group['params'] for group in groups] != [group['params'] for group in saved['param_groups']]:

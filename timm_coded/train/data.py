@@ -11,8 +11,8 @@ from .errors import UserError
 STREAMED = ('hfids/', 'tfds/', 'wds/')  # timm's iterable readers
 
 
-def open_datasets(args: argparse.Namespace) -> tuple[Dataset, Dataset]:
-    """The training and the validation split of `--dataset` in `DATA_DIR`, without transforms.
+def open_datasets(args: argparse.Namespace) -> tuple[Dataset | None, Dataset]:
+    """The training (but with `--eval-only`) and the validation split of `--dataset` in `DATA_DIR`, without transforms.
 
     Raises:
         UserError: the folder or split is missing or empty, the two splits name different classes, or the data set is of
@@ -21,6 +21,8 @@ def open_datasets(args: argparse.Namespace) -> tuple[Dataset, Dataset]:
     if args.dataset.lower().startswith(STREAMED):
         raise UserError(f'--dataset {args.dataset}: streamed data sets are not supported; '
                         'use class folders, torch/ or hfds/')
+    if args.dataset not in ('', 'digits') and not args.dataset.startswith(('torch/', 'hfds/')):
+        raise UserError(f"--dataset {args.dataset}: expected 'digits', torch/NAME, hfds/NAME, or none for class folders")
     if args.dataset == 'digits':
         if args.data_dir:
             raise UserError(f'--dataset digits comes with scikit-learn: leave out the data folder {args.data_dir}')
@@ -28,6 +30,8 @@ def open_datasets(args: argparse.Namespace) -> tuple[Dataset, Dataset]:
         raise UserError('which images? Give DATA_DIR, the folder of the images, or --dataset digits')
     elif args.data_dir and not args.dataset_download and not os.path.exists(args.data_dir):
         raise UserError(f'the data folder {args.data_dir} does not exist')
+    if args.eval_only:
+        return None, open_split(args, args.val_split)
     train, validation = (open_split(args, split) for split in (args.train_split, args.val_split))
     folders = [folder_of(train), folder_of(validation)]
     if None not in folders and os.path.commonpath(folders) in folders:  # the same, or one inside the other

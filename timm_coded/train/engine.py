@@ -1,5 +1,6 @@
 """One epoch of training and one evaluation: plain functions, with no word of the device they run on."""
 import torch
+from timm.models import model_parameters
 from timm.utils import dispatch_clip_grad
 from torch import Tensor, nn
 
@@ -45,7 +46,7 @@ def train_epoch(
         loss.backward()
         replica.average_gradients(optimizer)
         if clip_grad is not None:
-            dispatch_clip_grad(model.parameters(), clip_grad, mode=clip_mode)
+            dispatch_clip_grad(model_parameters(model, exclude_head=clip_mode == 'agc'), clip_grad, mode=clip_mode)
         optimizer.step()
         optimizer.zero_grad()
         count = (target >= 0).sum()

@@ -1,5 +1,6 @@
 """Every flag that `train_xla.py` honours: timm's names where timm has one, in the order of a run."""
 import argparse
+import math
 import os
 from typing import Callable
 
@@ -13,6 +14,8 @@ def number(kind: type, low: float = None, high: float = None) -> Callable[[str],
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f'expected {"a whole" if kind is int else "a"} number, got {text!r}')
+        if not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f'must be finite, got {text}')
         if (low is not None and not value >= low) or (high is not None and not value <= high):
             bounds = f'at least {low}' if high is None else f'between {low} and {high}'
             raise argparse.ArgumentTypeError(f'must be {bounds}, got {text}')
@@ -99,7 +102,7 @@ def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--warmup-prefix', action=SWITCH, default=False, help='warm-up epochs come on top of --epochs')
     group.add_argument('--min-lr', type=POSITIVE, default=0.0)
     group.add_argument('--cooldown-epochs', type=INDEX, default=0, help='at --min-lr, on top of --epochs')
-    group.add_argument('--decay-epochs', type=POSITIVE, default=90.0, help='step schedule')
+    group.add_argument('--decay-epochs', type=number(float, 1), default=90.0, help='step schedule')
     group.add_argument('--decay-milestones', type=COUNT, nargs='+', default=[90, 180, 270], help='multistep schedule')
     group.add_argument('--decay-rate', type=POSITIVE, default=0.1)
 

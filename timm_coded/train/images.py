@@ -38,7 +38,7 @@ def create_training_batches(args: argparse.Namespace, dataset: Dataset, config: 
         )
     except (AssertionError, KeyError, ValueError) as error:
         raise UserError(f'--aa {args.aa}: timm does not know this policy ({error or type(error).__name__})') from error
-    boxes = BoxSampler(args.reprob, args.recount) if args.reprob else None
+    boxes = BoxSampler(args.reprob, args.recount) if args.reprob and not args.no_aug else None
     samples = Samples(dataset, transform, args.seed, boxes)
     return create_batches(samples, args.batch_size, args.workers, is_training=True)
 

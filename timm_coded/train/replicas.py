@@ -130,7 +130,7 @@ def ahead(batches: Batches, send: Callable[[Any], Any]) -> Iterator[list[torch.T
 
 
 def mix(*entropy: int) -> int:
-    """One 32-bit seed of several numbers: different numbers, unrelated seeds."""
+    """One 32-bit seed of several numbers. Numbers that differ in more than zeros at the end give unrelated seeds."""
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 

@@ -1,5 +1,7 @@
 """A run from its arguments to its last line: builds everything, then trains and evaluates epoch by epoch."""
 import argparse
+import math
+import shlex
 import time
 
 import torch
@@ -9,7 +11,7 @@ from timm_coded.models import pack_grouped_convs
 
 from . import checkpoint, replicas
 from .args import write_args
-from .build import Schedule, create_criteria, create_model, create_optimizer
+from .build import Schedule, check_model, create_criteria, create_model, create_optimizer
 from .compile_watch import graphs
 from .data import class_names, open_datasets
 from .engine import evaluate, train_epoch
@@ -32,20 +34,21 @@ def run(args: argparse.Namespace) -> None:
     if args.eval_only and not resumed and not args.initial_checkpoint:
         raise UserError('--eval-only: evaluate what? Give --resume or --initial-checkpoint')
     train_set, validation_set = open_datasets(args)
-    args.num_classes = check_num_classes(args.num_classes, class_names(train_set))
+    args.num_classes = check_num_classes(args.num_classes, class_names(validation_set))
     replica = replicas.create(args.device)
     if args.grad_checkpointing and replica.device.type == 'xla':
         raise UserError("--grad-checkpointing: PyTorch's checkpointing does not work on XLA devices; leave it out")
     replica.seed(args.seed)
-    model = create_model(args)
+    model = create_model(args, '' if resumed else args.initial_checkpoint)
     state = None
     if resumed:
         state = checkpoint.load(resumed)
         checkpoint.check_same_model(state, args, resumed)
         checkpoint.restore_model(model, state, resumed)
     config = data_config(args, model)
-    train_batches = create_training_batches(args, train_set, config)
     eval_batches = create_evaluation_batches(args, validation_set, config)
+    train_batches = None if args.eval_only else create_training_batches(args, train_set, config)
+    check_model(args, model, config)
 
     lanes = args.pack_lanes if args.pack_lanes is not None else XLA_LANES * (replica.device.type == 'xla')
     if lanes:
@@ -54,23 +57,25 @@ def run(args: argparse.Namespace) -> None:
     criterion, eval_criterion = create_criteria(args, model)
     augment = create_augment(args, config, replica)
     amp_dtype = getattr(torch, args.amp_dtype) if args.amp else None
+
+    if args.eval_only:
+        progress = Progress(replica, 0, 0, args.batch_size, args.log_interval)
+        progress.say(f'{args.model} on {replica.name}: {len(validation_set)} images to validate')
+        metrics = evaluate(model, eval_criterion, augment, eval_batches, replica, progress, amp_dtype)
+        progress.say(describe(metrics))
+        return
+
     optimizer = create_optimizer(args, model)
     schedule = Schedule(args, optimizer)
     progress = Progress(replica, schedule.epochs, len(train_batches), args.batch_size, args.log_interval)
     progress.say(f'{args.model} on {replica.name}: {len(train_set)} images to train, {len(validation_set)} to '
                  f'validate, {args.num_classes} classes')
-
-    if args.eval_only:
-        metrics = evaluate(model, eval_criterion, augment, eval_batches, replica, progress, amp_dtype)
-        progress.say(describe(metrics))
-        return
-
     folder = open_folder(args, resumed, config['input_size'][-1])
     checkpoints = checkpoint.Checkpoints(folder, args.checkpoint_hist)
     first_epoch = 0
     if state:
-        checkpoint.restore_optimizer(optimizer, state, resumed)
-        checkpoints.best = state['best']
+        checkpoint.restore_optimizer(optimizer, args.opt, state, resumed)
+        checkpoints.go_on_from(state, resumed)
         first_epoch = state['epoch'] + 1
         progress.say(f'resumed after epoch {state["epoch"]} from {resumed}')
     write_args(args, folder)
@@ -86,6 +91,7 @@ def run(args: argparse.Namespace) -> None:
             model, criterion, optimizer, augment, train_batches, replica, progress,
             amp_dtype=amp_dtype, clip_grad=args.clip_grad, clip_mode=args.clip_mode,
         )
+        check_finite(epoch, train_metrics)
         metrics = evaluate(model, eval_criterion, augment, eval_batches, replica, progress, amp_dtype)
         update_summary(epoch, train_metrics, metrics, summary, lr=lr, write_header=not summary.exists())
         checkpoints.save(epoch, metrics, model, optimizer, args)
@@ -98,7 +104,8 @@ def run(args: argparse.Namespace) -> None:
     progress.say(f'took {duration(time.perf_counter() - started)}'
                  + (f', {duration(compiling)} of it to compile {graphs(count)}' if count else ''))
     progress.say(f'checkpoint: {path}')
-    progress.say(f'next: python train_xla.py --config {folder / "args.yaml"} --eval-only --resume {path}')
+    config_file = shlex.quote(str(folder / 'args.yaml'))
+    progress.say(f'next: python train_xla.py --config {config_file} --eval-only --resume {shlex.quote(str(path))}')
 
 
 def check_num_classes(num_classes: int | None, names: list) -> int:
@@ -108,6 +115,14 @@ def check_num_classes(num_classes: int | None, names: list) -> int:
     if num_classes is not None and num_classes < len(names):
         raise UserError(f'--num-classes {num_classes} is fewer than the {len(names)} classes of the data set')
     return num_classes or len(names)
+
+
+def check_finite(epoch: int, metrics: dict[str, float]) -> None:
+    """Raises `UserError` after an epoch whose losses are not finite: what follows would not be either."""
+    broken = [name.replace('_', ' ') for name, value in metrics.items() if not math.isfinite(value)]
+    if broken:
+        raise UserError(f'the {" and the ".join(broken)} of epoch {epoch} is not finite; the checkpoints of the epochs '
+                        'before it are kept: go on from one of them with a lower --lr or --mu, or with --clip-grad')
 
 
 def describe(metrics: dict[str, float]) -> str:

@@ -44,7 +44,7 @@ def open_folder(args: argparse.Namespace, resumed: Path | None, img_size: int) -
         draft = folder / 'args.yaml.tmp'
         draft.touch()
         draft.unlink()
-    except (AssertionError, OSError) as error:
+    except (AssertionError, OSError, ValueError) as error:
         reason = str(error) or 'too many of that name'
         raise UserError(f'cannot write to a folder {name} in --output {args.output}: {reason}') from error
     args.output, args.experiment = str(folder.parent), folder.name

@@ -46,9 +46,12 @@ class Samples(Dataset):
             image, target = self.read(index)
         except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
             return UserError(f'cannot read the image {self.name_of(index)}: {error or type(error).__name__}')
-        with seeded(self.seed, epoch, index):
-            image = self.transform(image)
-            boxes = () if self.sample_boxes is None else (self.sample_boxes(image),)
+        try:
+            with seeded(self.seed, epoch, index):
+                image = self.transform(image)
+                boxes = () if self.sample_boxes is None else (self.sample_boxes(image),)
+        except Exception as error:  # a policy of --aa may only fail once its operation is drawn
+            return UserError(f'cannot transform the image {self.name_of(index)}: {type(error).__name__}: {error}')
         return image, target, *boxes
 
     def read(self, index: int) -> tuple[Image.Image, int]:
@@ -56,15 +59,28 @@ class Samples(Dataset):
         reader = getattr(self.dataset, 'reader', None)
         if reader is None:
             image, target = self.dataset[index]
-            return image.convert('RGB'), int(target)
+            return to_rgb(image), int(target)
         file, target = reader[index]
         with file:
-            return Image.open(file).convert('RGB'), int(target)
+            return to_rgb(Image.open(file)), int(target)
 
     def name_of(self, index: int) -> str:
         if hasattr(self.dataset, 'filename'):
             return self.dataset.filename(index, absolute=True)
         return self.dataset.samples[index][0] if hasattr(self.dataset, 'samples') else f'number {index}'
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An RGB image. 16-bit grey is scaled to 8 bits, where Pillow's own conversion would clip it to white.
+
+    Raises:
+        ValueError: the pixels are numbers without a known range.
+    """
+    if image.mode.startswith('I;16'):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ('I', 'F'):
+        raise ValueError(f'pixels of mode {image.mode} have no known range; save it with 8 or 16 bits')
+    return image.convert('RGB')
 
 
 @contextlib.contextmanager
