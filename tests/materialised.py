@@ -1,4 +1,4 @@
-"""The oracle: the paper's own form of a coded network, every t_n in memory, written from Eq. (2), (3) and Section 3.1."""
+"""The oracle: the paper's own form of a coded network, every t_n in memory, from Eq. (2), (3) and Section 3.1."""
 import torch
 import torch.nn.functional as F
 

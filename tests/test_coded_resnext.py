@@ -49,7 +49,8 @@ def test_architecture_is_table_1(name, per_stage):
     model = build(name)
     stages = [getattr(model, stage) for stage in model.stage_names]
     found = [
-        (s[0].conv3.out_channels, s[0].conv2.in_channels // s[0].conv2.groups, s[0].num_active, s[0].conv2.groups, len(s))
+        (s[0].conv3.out_channels, s[0].conv2.in_channels // s[0].conv2.groups, s[0].num_active, s[0].conv2.groups,
+         len(s))
         for s in stages]
     assert found == per_stage
     for block in model.coded_blocks:

@@ -53,7 +53,8 @@ def test_a_backbone_for_other_classes_keeps_the_models_own_codewords(caplog):
 
 
 def test_a_model_without_classes_takes_the_checkpoints_codewords():
-    trained = {key: value for key, value in build(scheme_source='paper').state_dict().items() if not key.startswith('fc.')}
+    state = build(scheme_source='paper').state_dict()
+    trained = {key: value for key, value in state.items() if not key.startswith('fc.')}
     model = build(num_classes=0)
     model.load_state_dict(trained)
     assert torch.equal(model.codewords('layer3.0'), words(10, 10, 3, 'paper'))

@@ -47,7 +47,7 @@ def test_loss_is_equations_5_and_6(model):
 
 def test_energies_of_the_codeword_itself_cost_nothing(model):
     target = torch.arange(10)
-    energies = [model.codewords(block).float() * 10 / num_active for block, num_active in (('layer2.0', 5), ('layer3.0', 3))]
+    energies = [model.codewords(block).float() * 10 / active for block, active in (('layer2.0', 5), ('layer3.0', 3))]
     loss = CodingLoss(nn.CrossEntropyLoss(), model)
     loss((torch.zeros(10, 10), energies), target)
     assert loss.parts['layer2.0'].item() == pytest.approx(0, abs=1e-20)

@@ -89,7 +89,8 @@ def test_written_args_can_be_given_as_config_again(tmp_path):
 
 
 def test_stock_twin_of_the_digits_recipe_differs_in_the_coding_alone():
-    coded, stock = (vars(parse_args(['--config', str(CONFIGS / f'{name}.yaml')])) for name in ('digits', 'digits_stock'))
+    paths = (str(CONFIGS / f'{name}.yaml') for name in ('digits', 'digits_stock'))
+    coded, stock = (vars(parse_args(['--config', path])) for path in paths)
     different = {key for key in coded if coded[key] != stock[key]}
     assert different == {'config', 'model', 'mu', 'drop_subnn', 'experiment'}
     assert coded['model'] == f'coded_{stock["model"]}'

@@ -11,7 +11,8 @@ from timm_coded.train import checkpoint
 from timm_coded.train.checkpoint import Checkpoints
 from timm_coded.train.errors import UserError
 
-ARGS = argparse.Namespace(model='resnext11_10x11d', num_classes=10, opt='sgd', lr=0.1, scale=[0.5, 1.0], model_kwargs={})
+ARGS = argparse.Namespace(
+    model='resnext11_10x11d', num_classes=10, opt='sgd', lr=0.1, scale=[0.5, 1.0], model_kwargs={})
 
 
 def make_model_and_optimizer(weight_decay: float = 0.0):

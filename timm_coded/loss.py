@@ -13,8 +13,8 @@ class CodingLoss(nn.Module):
     """L_tot = L_class + mu * sum over the coded blocks of L_code,l, Eq. (6).
 
     L_code,l is the mean over the batch and over the N subNNs of (r E_n - w_{k,n})^4, Eq. (5), with E_n the normalised
-    energies of block l, w_k the codeword of the sample's class and r = N_act / N. For soft targets y [B, K] the codeword
-    is y @ codewords, which for one-hot y is Eq. (5).
+    energies of block l, w_k the codeword of the sample's class and r = N_act / N. For soft targets y [B, K] the
+    codeword is y @ codewords, which for one-hot y is Eq. (5).
 
     `parts` holds the terms of the last call, detached: 'class', and L_code,l by the block's name, each before mu.
     """

@@ -2,8 +2,8 @@
 from .bounds import DistanceBound, distance_bound, johnson_bound
 from .scheme import CodingScheme
 from .scheme_file import load_scheme
-from .sources import coding_scheme
+from .sources import SOURCES, coding_scheme
 
 __all__ = [
-    'CodingScheme', 'DistanceBound', 'coding_scheme', 'distance_bound', 'johnson_bound', 'load_scheme',
+    'SOURCES', 'CodingScheme', 'DistanceBound', 'coding_scheme', 'distance_bound', 'johnson_bound', 'load_scheme',
 ]

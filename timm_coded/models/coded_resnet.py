@@ -1,5 +1,4 @@
 """ResNet with coded blocks: timm's ResNet that knows which subNNs may work for which class."""
-import logging
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
@@ -8,11 +7,9 @@ from timm.models.resnet import ResNet
 from torch import Tensor
 
 from .coded_block import CodedBottleneck, CodedStage, draw_drop_mask
+from .codeword_buffers import adopt_codewords, scheme_buffer_name
+from .num_active import NumActive, check_num_active
 from .scheme_source import SchemeSource, resolve_scheme
-
-_logger = logging.getLogger(__name__)
-
-NumActive = Sequence[Union[int, Sequence[int]]]
 
 
 class CodedResNet(ResNet):
@@ -106,7 +103,7 @@ class CodedResNet(ResNet):
         self.scheme_sizes = sorted(set(self._num_active_of.values()), reverse=True)
         for name, words in self._draw_codewords(num_classes, device).items():
             self.register_buffer(name, words)
-        self.register_load_state_dict_pre_hook(_adopt_codewords)
+        self.register_load_state_dict_pre_hook(adopt_codewords)
 
     def _shrink_stem(self, in_chans: int, device, dtype) -> None:
         width = self.bn1.num_features
@@ -137,7 +134,8 @@ class CodedResNet(ResNet):
             KeyError: no coded block has that name.
         """
         if block not in self._num_active_of:
-            raise KeyError(f'{block!r} is not a coded block; the coded blocks are {", ".join(self.coded_blocks) or "none"}')
+            raise KeyError(
+                f'{block!r} is not a coded block; the coded blocks are {", ".join(self.coded_blocks) or "none"}')
         return getattr(self, scheme_buffer_name(self._num_active_of[block], self.num_subnns))
 
     def draw_drop_masks(self, x: Tensor) -> Dict[int, Tensor]:
@@ -264,11 +262,6 @@ class CodedResNet(ResNet):
             setattr(self, name, buffer)
 
 
-def scheme_buffer_name(num_active: int, num_subnns: int) -> str:
-    """Name of the buffer that holds the codewords of the blocks with num_active of num_subnns subNNs active."""
-    return f'codewords_{num_active}of{num_subnns}'
-
-
 def take_feature_indices(num_features: int, indices: Optional[Union[int, Sequence[int]]]) -> Tuple[List[int], int]:
     """timm's meaning of `indices`: all for None, the last n for a number n, else a selection, negative from the end.
 
@@ -286,67 +279,3 @@ def take_feature_indices(num_features: int, indices: Optional[Union[int, Sequenc
     if not taken or min(taken) < 0 or max(taken) >= num_features:
         raise ValueError(f'feature indices {list(indices)} are out of range: the model has {num_features} features')
     return taken, max(taken)
-
-
-def check_num_active(num_active: NumActive, layers: Tuple[int, ...], num_subnns: int) -> List[List[int]]:
-    """num_active of every block of every stage.
-
-    Raises:
-        ValueError: it has not one entry for each stage (and block), or one outside 1..num_subnns.
-    """
-    if not isinstance(num_active, (tuple, list)) or len(num_active) != len(layers):
-        raise ValueError(f'num_active is {num_active}, expected one entry for each of the {len(layers)} stages')
-    active = []
-    for stage, (entry, num_blocks) in enumerate(zip(num_active, layers), start=1):
-        blocks = list(entry) if isinstance(entry, (tuple, list)) else [entry] * num_blocks
-        if len(blocks) != num_blocks:
-            raise ValueError(f'num_active of stage {stage} is {entry}, expected one number or one for each of its '
-                             f'{num_blocks} blocks')
-        for value in blocks:
-            if type(value) is not int or not 1 <= value <= num_subnns:
-                raise ValueError(f'num_active of stage {stage} holds {value!r}, expected whole numbers from 1 to '
-                                 f'{num_subnns}, the number of subNNs')
-        active.append(blocks)
-    return active
-
-
-def checkpoint_filter_fn(state_dict: Dict[str, Tensor], model: CodedResNet, prefix: str = '') -> Dict[str, Tensor]:
-    """Reconcile the codewords of a state dict with the model's.
-
-    A stock checkpoint has none: the model's own are filled in. Codewords that differ from the model's are taken over,
-    since the weights were trained with them, and a warning says so. Those for another number of classes are left out,
-    as timm leaves out the classifier, except for a model without classes, which takes them over.
-
-    Args:
-        state_dict: By parameter name, each behind `prefix`; not changed.
-        model: The model that it will be loaded into.
-        prefix: What stands before the model's own names.
-
-    Returns:
-        A state dict with codewords that the model loads.
-    """
-    state_dict = dict(state_dict)
-    for num_active in model.scheme_sizes:
-        name = scheme_buffer_name(num_active, model.num_subnns)
-        own, given = getattr(model, name), state_dict.get(prefix + name)
-        if given is None:
-            state_dict[prefix + name] = own
-        elif given.shape[1:] != own.shape[1:]:
-            continue  # other subNNs: loading it is the error that it should be
-        elif given.shape != own.shape:
-            if model.num_classes == 0:
-                setattr(model, name, torch.empty_like(given, device=own.device))
-            else:
-                _logger.warning(
-                    f'{name} of the checkpoint is for {given.shape[0]} classes, the model has {own.shape[0]}: '
-                    f'it keeps its own codewords.')
-                state_dict[prefix + name] = own
-        elif not (given.is_meta or own.is_meta) and not torch.equal(given.to(own), own):
-            _logger.warning(
-                f'{name} of the checkpoint differs from the model\'s coding scheme: the checkpoint\'s codewords are '
-                f'taken over, as its weights were trained with them.')
-    return state_dict
-
-
-def _adopt_codewords(model: CodedResNet, state_dict: Dict[str, Tensor], prefix: str, *args) -> None:
-    state_dict.update(checkpoint_filter_fn(state_dict, model, prefix))

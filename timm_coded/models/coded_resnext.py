@@ -8,7 +8,8 @@ from typing import Any, Dict, Tuple
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 
-from .coded_resnet import CodedResNet, checkpoint_filter_fn
+from .coded_resnet import CodedResNet
+from .codeword_buffers import checkpoint_filter_fn
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 CIFAR100_MEAN, CIFAR100_STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)

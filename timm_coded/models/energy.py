@@ -1,7 +1,7 @@
 """Energies of the subNNs, Eq. (2) and (3) of the paper, without their outputs.
 
-SubNN n of a block maps its d bottleneck channels z_n to t_n = W_n z_n with C channels. The paper normalises and measures
-the N tensors t_n, [B, N, C, H, W], which is N times the block's own output. None of them is needed:
+SubNN n of a block maps its d bottleneck channels z_n to t_n = W_n z_n with C channels. The paper normalises and
+measures the N tensors t_n, [B, N, C, H, W], which is N times the block's own output. None of them is needed:
 
     C H W E(t_n) = sum over pixels p of |W_n z_n(p)|^2 = sum over p of z_n(p)^T M_n z_n(p),   M_n = W_n^T W_n  [d, d],
 

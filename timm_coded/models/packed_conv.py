@@ -2,7 +2,8 @@
 
 A TPU multiplies 128 channels at a time; ResNeXt's groups are 4 to 32 wide. p neighbouring groups with weights
 K_1 .. K_p [o, i, kh, kw] are one group with the block-diagonal weight diag(K_1 .. K_p) [p o, p i, kh, kw]: the same
-function of the same parameters, with p times the multiplications, nearly all of which the lanes would have idled through.
+function of the same parameters, with p times the multiplications, nearly all of which the lanes would have idled
+through.
 """
 import torch
 import torch.nn as nn
@@ -68,7 +69,7 @@ def pack_grouped_convs(model: nn.Module, lanes: int = 128) -> nn.Module:
         ValueError: lanes is not positive.
     """
     if lanes < 1:
-        raise ValueError(f'pack_grouped_convs: lanes is {lanes}, expected the positive width of a packed group, e.g. 128')
+        raise ValueError(f'lanes is {lanes}, expected the width of a packed group: a positive number, e.g. 128')
     unpack_grouped_convs(model)
     for module in model.modules():
         if type(module) is nn.Conv2d and module.groups > 1 and module.padding_mode == 'zeros':

@@ -2,10 +2,9 @@
 import os
 from typing import Sequence, Union
 
-from timm_coded.codes import CodingScheme, coding_scheme, load_scheme
+from timm_coded.codes import SOURCES, CodingScheme, coding_scheme, load_scheme
 
 SchemeSource = Union[str, os.PathLike, Sequence[Union[str, os.PathLike]]]
-NAMED_SOURCES = ('optimal', 'paper', 'search')
 
 
 def resolve_scheme(
@@ -26,17 +25,20 @@ def resolve_scheme(
         scheme_sizes: N_act of all the model's schemes; every file must serve one of them.
 
     Raises:
-        ValueError: a file is for other numbers of classes, subNNs or active subNNs than the model, or two files for one.
+        ValueError: a file is for other numbers of classes, subNNs or active subNNs than the model's, or a second one
+            for the same blocks, or it is no file.
     """
-    if isinstance(source, str) and source in NAMED_SOURCES:
+    if isinstance(source, str) and source in SOURCES:
         return coding_scheme(num_classes, num_subnns, num_active, source=source)
     paths = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     found = {}
     for path in paths:
         if not os.path.isfile(path):
-            raise ValueError(f'scheme_source {os.fspath(path)!r} is neither one of {", ".join(NAMED_SOURCES)} nor a scheme file')
+            raise ValueError(
+                f'scheme_source {os.fspath(path)!r} is neither one of {", ".join(SOURCES)} nor a scheme file')
         scheme = load_scheme(path)
-        if scheme.num_active not in scheme_sizes or scheme.num_subnns != num_subnns or scheme.num_classes != num_classes:
+        sizes = scheme.num_classes, scheme.num_subnns
+        if sizes != (num_classes, num_subnns) or scheme.num_active not in scheme_sizes:
             raise ValueError(
                 f'{os.fspath(path)}: a scheme of {scheme.num_classes} classes with {scheme.num_active} of '
                 f'{scheme.num_subnns} subNNs; the model has {num_classes} classes and blocks with '

@@ -70,8 +70,8 @@ class Checkpoints:
     def go_on_from(self, state: dict[str, Any], path: Path) -> None:
         """Takes over the best epoch of the checkpoint `state`, read from `path`, and lets the file of the best hold it.
 
-        It may not: the run may have gone on after that checkpoint, to a better epoch that is now given up. Where the old
-        best is no longer kept, the search for the best starts anew.
+        It may not: the run may have gone on after that checkpoint, to a better epoch that is now given up. Where the
+        old best is no longer kept, the search for the best starts anew.
         """
         best, best_path = state['best'], self.folder / BEST
         for candidate in (best_path, self.folder / f'checkpoint-{best["epoch"]}.pth.tar', path):
@@ -125,7 +125,8 @@ def load(path: str | Path) -> dict[str, Any]:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # a broken file raises whatever the zip or pickle reader stumbles over
         reason = str(error).strip().split('\n')[0] or type(error).__name__
-        raise UserError(f'cannot read the checkpoint {path}: {reason}; give --resume another one of its folder') from error
+        hint = 'give --resume another one of its folder'
+        raise UserError(f'cannot read the checkpoint {path}: {reason}; {hint}') from error
     missing = {'arch', 'num_classes', 'epoch', 'state_dict', 'optimizer', 'best', 'args'} - set(state)
     if missing:
         raise UserError(f'{path} is no checkpoint of train_xla.py (it has no {", ".join(sorted(missing))}): to start '

@@ -22,7 +22,8 @@ def open_datasets(args: argparse.Namespace) -> tuple[Dataset | None, Dataset]:
         raise UserError(f'--dataset {args.dataset}: streamed data sets are not supported; '
                         'use class folders, torch/ or hfds/')
     if args.dataset not in ('', 'digits') and not args.dataset.startswith(('torch/', 'hfds/')):
-        raise UserError(f"--dataset {args.dataset}: expected 'digits', torch/NAME, hfds/NAME, or none for class folders")
+        raise UserError(f"--dataset {args.dataset}: expected 'digits', torch/NAME, hfds/NAME, or none, for class "
+                        'folders')
     if args.dataset == 'digits':
         if args.data_dir:
             raise UserError(f'--dataset digits comes with scikit-learn: leave out the data folder {args.data_dir}')
