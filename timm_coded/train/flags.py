@@ -27,7 +27,19 @@ COUNT = number(int, 1)  # 1, 2, ...
 INDEX = number(int, 0)  # 0, 1, ...
 POSITIVE = number(float, 0)
 FRACTION = number(float, 0, 1)
-SWITCH = argparse.BooleanOptionalAction  # --flag and --no-flag
+
+
+class Switch(argparse.BooleanOptionalAction):
+    """--flag and --no-flag, also where the flag's own name begins with "no-", as timm's --no-aug does."""
+
+    def __call__(
+            self,
+            parser: argparse.ArgumentParser,
+            namespace: argparse.Namespace,
+            values: None,
+            option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, option_string == self.option_strings[0])
 
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +47,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('data_dir', nargs='?', metavar='DATA_DIR', help='folder of the images')
     group.add_argument('--dataset', default='', help="'digits', or a name as timm.data.create_dataset reads it: "
                        "'' (class folders), torch/cifar10, hfds/...")
-    group.add_argument('--dataset-download', action=SWITCH, default=False, help='let torch/ and hfds/ sets download')
+    group.add_argument('--dataset-download', action=Switch, default=False, help='let torch/ and hfds/ sets download')
     group.add_argument('--train-split', default='train')
     group.add_argument('--val-split', default='validation')
     group.add_argument('--class-map', default='', help='file that maps class folders to indices')
@@ -56,7 +68,7 @@ def add_image_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--interpolation', choices=['bilinear', 'bicubic', 'nearest', 'lanczos', 'box', 'hamming'])
     group.add_argument('--train-interpolation', default='random',
                        choices=['random', 'bilinear', 'bicubic', 'nearest', 'lanczos', 'box', 'hamming'])
-    group.add_argument('--no-aug', action=SWITCH, default=False, help='no training augmentation')
+    group.add_argument('--no-aug', action=Switch, default=False, help='no training augmentation')
     group.add_argument('--train-crop-mode', choices=['rrc', 'rkrc', 'rkrr'])
     group.add_argument('--scale', type=POSITIVE, nargs=2, metavar=('MIN', 'MAX'), help='area of a random crop')
     group.add_argument('--ratio', type=POSITIVE, nargs=2, metavar=('MIN', 'MAX'), help='its aspect ratio')
@@ -75,7 +87,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--num-classes', type=COUNT, help="default: the data set's")
     group.add_argument('--model-kwargs', nargs='*', default={}, action=ParseKwargs, metavar='NAME=VALUE')
     group.add_argument('--initial-checkpoint', default='', help='weights to start from')
-    group.add_argument('--grad-checkpointing', action=SWITCH, default=False)
+    group.add_argument('--grad-checkpointing', action=Switch, default=False)
     group.add_argument('--pack-lanes', type=INDEX, help='merge grouped convolutions to so many channels; 0: do not; '
                        'default: 128 on XLA, else 0')
     coded = parser.add_argument_group('coded models only')
@@ -99,7 +111,7 @@ def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--epochs', type=COUNT, default=300, help='cool-down not counted')
     group.add_argument('--warmup-epochs', type=INDEX, default=5)
     group.add_argument('--warmup-lr', type=POSITIVE, default=1e-5)
-    group.add_argument('--warmup-prefix', action=SWITCH, default=False, help='warm-up epochs come on top of --epochs')
+    group.add_argument('--warmup-prefix', action=Switch, default=False, help='warm-up epochs come on top of --epochs')
     group.add_argument('--min-lr', type=POSITIVE, default=0.0)
     group.add_argument('--cooldown-epochs', type=INDEX, default=0, help='at --min-lr, on top of --epochs')
     group.add_argument('--decay-epochs', type=number(float, 1), default=90.0, help='step schedule')
@@ -110,7 +122,7 @@ def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('run')
     group.add_argument('--device', choices=['auto', 'xla', 'cpu', 'cuda'], default='auto')
-    group.add_argument('--amp', action=SWITCH, default=False, help='mixed precision')
+    group.add_argument('--amp', action=Switch, default=False, help='mixed precision')
     group.add_argument('--amp-dtype', choices=['bfloat16'], default='bfloat16')
     group.add_argument('--seed', type=INDEX, default=42)
     group.add_argument('--log-interval', type=COUNT, default=50, help='steps')
@@ -119,5 +131,5 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--experiment', default='', help='name of the run, a folder in --output')
     group.add_argument('--resume', default='', metavar='PATH', help="checkpoint whose run goes on, in its folder; "
                        "'auto': --experiment's last one, or a new run where there is none")
-    group.add_argument('--eval-only', action=SWITCH, default=False,
+    group.add_argument('--eval-only', action=Switch, default=False,
                        help='evaluate --resume or --initial-checkpoint and stop')
