@@ -42,12 +42,13 @@ class XlaReplica:
 
     def __init__(self):
         chosen = 'PJRT_DEVICE' in os.environ
+        disabled = logging.root.manager.disable
         logging.disable(logging.WARNING)  # torch_xla warns of its choice of a device: `name` says it
         import torch_xla
         import torch_xla.core.xla_model as xm
         import torch_xla.debug.metrics as metrics
         import torch_xla.runtime as runtime
-        logging.disable(logging.NOTSET)
+        logging.disable(disabled)
         self.xla, self.xm, self.metrics = torch_xla, xm, metrics
         self.device = torch_xla.device()
         self.name = f'XLA:{runtime.device_type()}' + ('' if chosen else " (torch_xla's choice: PJRT_DEVICE is not set)")
