@@ -6,6 +6,8 @@ import torch.nn as nn
 from timm.utils import unwrap_model
 from torch import Tensor
 
+from .models import coded_blocks
+
 Output = Union[Tensor, Tuple[Tensor, List[Tensor]]]
 
 
@@ -53,7 +55,7 @@ class CodingLoss(nn.Module):
             ValueError: output and the model's coded blocks do not agree.
         """
         model, = self._model
-        blocks = list(getattr(model, 'coded_blocks', ()))
+        blocks = coded_blocks(model)
         target = target if target.is_floating_point() else target.long()
         logits, energies = output if isinstance(output, (tuple, list)) else (output, [])
         if len(energies) != len(blocks):

@@ -1,6 +1,6 @@
 """The networks. Importing this package registers them with timm."""
 from .coded_block import CodedBottleneck, CodedStage
-from .coded_resnet import CodedResNet
+from .coded_resnet import CodedResNet, coded_blocks
 from .coded_resnext import *  # timm's register_model fills __all__ with the entrypoints
 from .codeword_buffers import checkpoint_filter_fn
 from .early_decode import early_decode

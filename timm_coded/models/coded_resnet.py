@@ -262,6 +262,11 @@ class CodedResNet(ResNet):
             setattr(self, name, buffer)
 
 
+def coded_blocks(model: nn.Module) -> List[str]:
+    """Names of any model's coded blocks, in order; none of a stock model."""
+    return list(getattr(model, 'coded_blocks', ()))
+
+
 def take_feature_indices(num_features: int, indices: Optional[Union[int, Sequence[int]]]) -> Tuple[List[int], int]:
     """timm's meaning of `indices`: all for None, the last n for a number n, else a selection, negative from the end.
 

@@ -6,9 +6,9 @@ measures the N tensors t_n, [B, N, C, H, W], which is N times the block's own ou
     C H W E(t_n) = sum over pixels p of |W_n z_n(p)|^2 = sum over p of z_n(p)^T M_n z_n(p),   M_n = W_n^T W_n  [d, d],
 
 and the sum of the t_n after scaling is the stock 1x1 convolution of the scaled z. Two orders of the same sum are here:
-- the Gram form, <M_n, Z_n Z_n^T>: two batched products, the fastest of the eager forms on CPU and GPU;
+- the Gram form, <M_n, Z_n Z_n^T>: two batched products, the fastest of the eager forms measured on the CPU;
 - the convolution form, sum of z * (M z) with M a block-diagonal 1x1 convolution as wide as the accelerator's lanes. It
-  keeps z in its own layout, and the TPU compiler estimates it far below the Gram form (chosen by `pack_grouped_convs`).
+  keeps z in its own layout, and the TPU compiler's estimate for it is the lower one (chosen by `pack_grouped_convs`).
 """
 import torch
 import torch.nn.functional as F

@@ -10,6 +10,7 @@ from timm.scheduler import create_scheduler_v2, scheduler_kwargs
 from torch import nn
 
 from timm_coded.loss import CodingLoss
+from timm_coded.models import coded_blocks
 
 from .errors import UserError
 from .loader import IGNORED
@@ -47,7 +48,7 @@ def create_model(args: argparse.Namespace, initial_checkpoint: str = '') -> nn.M
     except Exception as error:  # whatever the constructor or the file's reader stumbles over
         source = f' with --initial-checkpoint {initial_checkpoint}' if initial_checkpoint else ''
         raise UserError(f'cannot make {args.model}{source}: {describe_error(error)}') from error
-    if given and not getattr(model, 'coded_blocks', []):
+    if given and not coded_blocks(model):
         raise not_coded
     if args.grad_checkpointing:
         model.set_grad_checkpointing(True)

@@ -5,7 +5,7 @@ from timm.utils import dispatch_clip_grad
 from torch import Tensor, nn
 
 from timm_coded.loss import CodingLoss
-from timm_coded.models import early_decode
+from timm_coded.models import coded_blocks, early_decode
 
 from .device_augment import DeviceAugment
 from .loader import Batches
@@ -90,12 +90,8 @@ def evaluate(
         sums.add(count, {**loss_sums(criterion, count), **hits})
         replica.end_step()
     means = sums.means()
-    return {name: 100 * mean if name in hits else mean for name, mean in means.items()}
-
-
-def coded_blocks(model: nn.Module) -> list[str]:
-    """Names of the coded blocks, in order; none of a stock model."""
-    return list(getattr(model, 'coded_blocks', []))
+    rates = {'top1', 'top5', *decoders}
+    return {name: 100 * mean if name in rates else mean for name, mean in means.items()}
 
 
 def loss_sums(criterion: CodingLoss, count: Tensor) -> dict[str, Tensor]:

@@ -86,7 +86,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--model', default='coded_resnext50_32x4d', help="any of timm's or of timm_coded's")
     group.add_argument('--num-classes', type=COUNT, help="default: the data set's")
     group.add_argument('--model-kwargs', nargs='*', default={}, action=ParseKwargs, metavar='NAME=VALUE')
-    group.add_argument('--initial-checkpoint', default='', help='weights to start from')
+    group.add_argument('--initial-checkpoint', default='', help='weights to start from; a resumed run has its own')
     group.add_argument('--grad-checkpointing', action=Switch, default=False)
     group.add_argument('--pack-lanes', type=INDEX, help='merge grouped convolutions to so many channels; 0: do not; '
                        'default: 128 on XLA, else 0')
