@@ -51,10 +51,16 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--train-split', default='train')
     group.add_argument('--val-split', default='validation')
     group.add_argument('--class-map', default='', help='file that maps class folders to indices')
-    group.add_argument('-b', '--batch-size', type=COUNT, default=128, help='training images per step')
+    group.add_argument('-b', '--batch-size', type=COUNT, default=128,
+                       help='training images of a replica that go through the model at once')
+    group.add_argument('--global-batch-size', type=COUNT, help='training images of a step, of all replicas; gradients '
+                       'are accumulated as needed; default: --batch-size of every replica')
     group.add_argument('-vb', '--validation-batch-size', type=COUNT, help='default: --batch-size')
     group.add_argument('-j', '--workers', type=INDEX, default=min(4, os.cpu_count() or 1),
-                       help='loader processes; 0 loads in the main one')
+                       help='loader processes of a replica; 0 loads in the main one')
+    group.add_argument('--skip-corrupt', type=INDEX, default=0, metavar='N',
+                       help='leave out up to N images that cannot be read, and name them')
+    group.add_argument('--synthetic', action=Switch, default=False, help='random images in the place of DATA_DIR')
 
 
 def add_image_flags(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +85,14 @@ def add_image_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--reprob', type=FRACTION, default=0.0, help='random erasing: probability')
     group.add_argument('--remode', choices=['pixel', 'rand', 'const'], default='pixel', help='random erasing: fill')
     group.add_argument('--recount', type=COUNT, default=1, help='random erasing: boxes at most')
+    group.add_argument('--mixup', type=POSITIVE, default=0.0, help='mixup alpha')
+    group.add_argument('--cutmix', type=POSITIVE, default=0.0, help='cutmix alpha')
+    group.add_argument('--cutmix-minmax', type=FRACTION, nargs=2, metavar=('MIN', 'MAX'),
+                       help='bounds of the side of a cutmix box')
+    group.add_argument('--mixup-prob', type=FRACTION, default=1.0, help='of mixup or cutmix at all')
+    group.add_argument('--mixup-switch-prob', type=FRACTION, default=0.5, help='of cutmix, where both are on')
+    group.add_argument('--mixup-mode', choices=['batch', 'pair', 'elem'], default='batch')
+    group.add_argument('--mixup-off-epoch', type=INDEX, default=0, metavar='EPOCH', help='no mixup from this epoch on')
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -90,11 +104,21 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--grad-checkpointing', action=Switch, default=False)
     group.add_argument('--pack-lanes', type=INDEX, help='merge grouped convolutions to so many channels; 0: do not; '
                        'default: 128 on XLA, else 0')
+    group.add_argument('--model-ema', action=Switch, default=False, help='keep, evaluate and save the moving average')
+    group.add_argument('--model-ema-decay', type=FRACTION, default=0.9998)
+    group.add_argument('--model-ema-warmup', action=Switch, default=False, help='a decay that rises to that')
     coded = parser.add_argument_group('coded models only')
     coded.add_argument('--mu', type=POSITIVE, help='weight of the coding loss (Eq. 6); default 2')
     coded.add_argument('--drop-subnn', type=FRACTION, help='p_drop; default 0.1')
     coded.add_argument('--scheme-source', help="'optimal' (default), 'paper', 'search' or a scheme file")
     coded.add_argument('--num-active', type=COUNT, nargs='+', help='active subNNs of a class, a stage each')
+    coded.add_argument('--coding-exponent', type=number(float, 1), help='of the coding loss; default 4 (Eq. 5)')
+    coded.add_argument('--coding-threshold', type=POSITIVE, help='distance that costs nothing; default 0 (Eq. 5)')
+    coded.add_argument('--mask-grads', action=Switch, default=None,
+                       help="no gradient into a class's inactive subNNs (with --mu 0: in the place of the coding loss)")
+    coded.add_argument('--energy-norm', action=Switch, default=None, help='energy normalisation (Eq. 3); default: on')
+    coded.add_argument('--drop-per-block', action=Switch, default=None,
+                       help='dropSubNN masks of their own for each block; default: one for each scheme')
 
 
 def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
@@ -122,14 +146,32 @@ def add_optimizer_flags(parser: argparse.ArgumentParser) -> None:
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('run')
     group.add_argument('--device', choices=['auto', 'xla', 'cpu', 'cuda'], default='auto')
+    group.add_argument('--replicas', type=COUNT, metavar='N', help='processes of one device each on this machine; '
+                       'default: all chips of a TPU, one elsewhere')
+    group.add_argument('--xla-cache', metavar='FOLDER', help='keep compiled graphs there for the next start; TPU only')
     group.add_argument('--amp', action=Switch, default=False, help='mixed precision')
     group.add_argument('--amp-dtype', choices=['bfloat16'], default='bfloat16')
     group.add_argument('--seed', type=INDEX, default=42)
     group.add_argument('--log-interval', type=COUNT, default=50, help='steps')
     group.add_argument('--checkpoint-hist', type=COUNT, default=3, help='how many epochs to keep, beside last and best')
+    group.add_argument('--recovery-interval', type=INDEX, default=0, metavar='STEPS',
+                       help='write a recovery checkpoint every so many steps')
+    group.add_argument('--recovery-minutes', type=POSITIVE, default=30.0, metavar='MINUTES',
+                       help='write a recovery checkpoint every so many minutes; 0: do not')
+    group.add_argument('--max-hours', type=POSITIVE, metavar='HOURS',
+                       help='stop in time: write a recovery checkpoint before so many hours have passed')
+    group.add_argument('--allow-non-finite', action=Switch, default=False,
+                       help='go on when a loss is infinite or not a number')
     group.add_argument('--output', default='./output/train', metavar='FOLDER')
     group.add_argument('--experiment', default='', help='name of the run, a folder in --output')
     group.add_argument('--resume', default='', metavar='PATH', help="checkpoint whose run goes on, in its folder; "
-                       "'auto': --experiment's last one, or a new run where there is none")
+                       "'auto': --experiment's newest whole one, or a new run where there is none")
+    group.add_argument('--override-resume', action=Switch, default=False,
+                       help='resume although the model, the scheme or the recipe is another')
     group.add_argument('--eval-only', action=Switch, default=False,
                        help='evaluate --resume or --initial-checkpoint and stop')
+    group.add_argument('--log-tensorboard', action=Switch, default=False, help='write TensorBoard files beside the run')
+    group.add_argument('--log-wandb', action=Switch, default=False, help='log to Weights & Biases')
+    group.add_argument('--profile', type=COUNT, metavar='STEPS', help='trace so many training steps with a profiler')
+    group.add_argument('--doctor', action=Switch, default=False,
+                       help='look at versions, devices, the model and the loader, say what to expect, and stop')

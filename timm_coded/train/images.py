@@ -9,17 +9,28 @@ from .device_augment import BoxSampler, DeviceAugment
 from .errors import UserError
 from .loader import Batches, create_batches
 from .replicas import Replica
+from .sampler import EvaluationSampler, TrainingSampler
 from .samples import Samples
 
 
-def create_training_batches(args: argparse.Namespace, dataset: Dataset, config: dict) -> Batches:
-    """Shuffled, augmented batches; `config` is `data_config`'s.
+def create_training_batches(
+        args: argparse.Namespace,
+        dataset: Dataset,
+        config: dict,
+        replica: Replica,
+        accumulation: int = 1,
+) -> Batches:
+    """A replica's shuffled, augmented micro-batches; `config` is `data_config`'s.
 
     Raises:
-        UserError: there is not one whole batch, or timm refuses an option.
+        UserError: there is not one whole step, or timm refuses an option.
     """
-    if len(dataset) < args.batch_size:
-        raise UserError(f'{len(dataset)} training images are not one batch of {args.batch_size}: lower --batch-size')
+    sampler = TrainingSampler(
+        len(dataset), args.batch_size, accumulation, replica.rank, replica.world, args.seed)
+    if not sampler.steps:
+        step = replica.world * accumulation * args.batch_size
+        flag = '--batch-size' if args.global_batch_size is None else '--global-batch-size'
+        raise UserError(f'{len(dataset)} training images are not one batch of {step}: lower {flag}')
     try:
         transform = create_transform(
             config['input_size'],
@@ -40,11 +51,12 @@ def create_training_batches(args: argparse.Namespace, dataset: Dataset, config: 
         raise UserError(f'--aa {args.aa}: timm does not know this policy ({error or type(error).__name__})') from error
     boxes = BoxSampler(args.reprob, args.recount) if args.reprob and not args.no_aug else None
     samples = Samples(dataset, transform, args.seed, boxes)
-    return create_batches(samples, args.batch_size, args.workers, is_training=True)
+    return create_batches(samples, sampler, args.batch_size, args.workers)
 
 
-def create_evaluation_batches(args: argparse.Namespace, dataset: Dataset, config: dict) -> Batches:
-    """All images in order, the last batch padded; `config` is `data_config`'s."""
+def create_evaluation_batches(args: argparse.Namespace, dataset: Dataset, config: dict, replica: Replica) -> Batches:
+    """A replica's share of all images in order, the last batch padded; `config` is `data_config`'s."""
+    sampler = EvaluationSampler(len(dataset), replica.rank, replica.world)
     size = args.eval_img_size or config['input_size'][-1]
     transform = create_transform(
         (3, size, size),
@@ -55,7 +67,7 @@ def create_evaluation_batches(args: argparse.Namespace, dataset: Dataset, config
         use_prefetcher=True,
     )
     batch_size = args.validation_batch_size or args.batch_size
-    return create_batches(Samples(dataset, transform), batch_size, args.workers, is_training=False)
+    return create_batches(Samples(dataset, transform), sampler, batch_size, args.workers)
 
 
 def create_augment(args: argparse.Namespace, config: dict, replica: Replica) -> DeviceAugment:

@@ -2,7 +2,6 @@
 import multiprocessing
 from typing import Iterator
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler, default_collate
 
@@ -10,29 +9,6 @@ from .errors import UserError
 from .samples import Samples
 
 IGNORED = -1  # the target of an image that only fills up a batch
-
-
-class EpochSampler(Sampler):
-    """Keys (epoch, index) of all images, in an order that depends on (seed, epoch) alone; set `epoch` before each pass.
-
-    Args:
-        length: number of images.
-        shuffle_seed: None keeps the images in order.
-    """
-
-    def __init__(self, length: int, shuffle_seed: int | None = None):
-        self.length = length
-        self.shuffle_seed = shuffle_seed
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = range(self.length)
-        if self.shuffle_seed is not None:
-            order = np.random.default_rng((self.shuffle_seed, self.epoch)).permutation(self.length).tolist()
-        return iter([(self.epoch, index) for index in order])
 
 
 class Collate:
@@ -69,22 +45,22 @@ class Batches:
                 raise UserError(str(batch))  # raising `batch` would tie it to this frame, and keep the workers alive
             yield batch
 
-    def set_epoch(self, epoch: int) -> None:
-        self.loader.sampler.epoch = epoch
+    def set_epoch(self, epoch: int, first_step: int = 0) -> None:
+        """Of training: which epoch the next pass is, and how many of its steps it leaves out."""
+        self.loader.sampler.epoch, self.loader.sampler.first_step = epoch, first_step
 
 
-def create_batches(samples: Samples, batch_size: int, workers: int, is_training: bool) -> Batches:
-    """Batches [batch_size, ...] of `samples`: shuffled and without the incomplete last one, or in order and padded.
+def create_batches(samples: Samples, sampler: Sampler, batch_size: int, workers: int) -> Batches:
+    """Batches [batch_size, ...] of the `samples` whose keys the sampler gives, the last one padded.
 
     Workers come from a fork server, which is started before any thread of XLA and holds none of its locks.
     """
     return Batches(DataLoader(
         samples,
         batch_size,
-        sampler=EpochSampler(len(samples), samples.seed if is_training else None),
+        sampler=sampler,
         num_workers=workers,
         collate_fn=Collate(batch_size),
-        drop_last=is_training,
         multiprocessing_context=fork_server() if workers else None,
         persistent_workers=workers > 0,
         generator=torch.Generator(),

@@ -38,7 +38,7 @@ def create(device: str = 'auto') -> 'XlaReplica | TorchReplica':
 
 class XlaReplica:
     """One XLA device by torch_xla: a TPU core, or the host's processor where there is none."""
-    rank = 0
+    rank, world = 0, 1
 
     def __init__(self):
         chosen = 'PJRT_DEVICE' in os.environ
@@ -90,7 +90,7 @@ class XlaReplica:
 
 class TorchReplica:
     """One device by plain PyTorch: 'cpu' or 'cuda'."""
-    rank = 0
+    rank, world = 0, 1
 
     def __init__(self, device: str):
         self.device = torch.device(device)

@@ -18,6 +18,7 @@ from .engine import evaluate, train_epoch
 from .errors import UserError
 from .images import create_augment, create_evaluation_batches, create_training_batches, data_config
 from .progress import Progress, duration
+from .sampler import accumulation_steps
 from .run_folder import find_checkpoint, open_folder
 
 XLA_LANES = 128  # of a TPU; XLA's compiler for the CPU gains even more
@@ -46,8 +47,11 @@ def run(args: argparse.Namespace) -> None:
         checkpoint.check_same_model(state, args, resumed)
         checkpoint.restore_model(model, state, resumed)
     config = data_config(args, model)
-    eval_batches = create_evaluation_batches(args, validation_set, config)
-    train_batches = None if args.eval_only else create_training_batches(args, train_set, config)
+    eval_batches = create_evaluation_batches(args, validation_set, config, replica)
+    accumulation = accumulation_steps(args.global_batch_size, args.batch_size, replica.world)
+    train_batches = None
+    if not args.eval_only:
+        train_batches = create_training_batches(args, train_set, config, replica, accumulation)
     check_model(args, model, config)
 
     lanes = args.pack_lanes if args.pack_lanes is not None else XLA_LANES * (replica.device.type == 'xla')
