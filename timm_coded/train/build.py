@@ -5,8 +5,10 @@ import os
 
 import timm
 import torch
+from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2, get_optimizer_info, optimizer_kwargs
 from timm.scheduler import create_scheduler_v2, scheduler_kwargs
+from timm.utils import ModelEmaV3
 from torch import nn
 
 from timm_coded.loss import CodingLoss
@@ -14,6 +16,9 @@ from timm_coded.models import coded_blocks
 
 from .errors import UserError
 from .loader import IGNORED
+
+CODED_MODEL_FLAGS = ('drop_subnn', 'scheme_source', 'num_active', 'energy_norm', 'drop_per_block')
+CODED_LOSS_FLAGS = {'mu': 'mu', 'coding_exponent': 'exponent', 'coding_threshold': 'threshold', 'mask_grads': ''}
 
 
 def create_model(args: argparse.Namespace, initial_checkpoint: str = '') -> nn.Module:
@@ -23,9 +28,9 @@ def create_model(args: argparse.Namespace, initial_checkpoint: str = '') -> nn.M
         UserError: there is no such model or checkpoint, the two do not fit together, or a model without coded blocks is
             given a flag that is for coded ones.
     """
-    coded = {flag: getattr(args, flag) for flag in ('drop_subnn', 'scheme_source', 'num_active')}
-    coded = {flag: value for flag, value in coded.items() if value is not None}
-    given = [f'--{flag.replace("_", "-")}' for flag in ('mu', *coded) if getattr(args, flag) is not None]
+    coded = {flag: getattr(args, flag) for flag in CODED_MODEL_FLAGS if getattr(args, flag) is not None}
+    given = [flag for flag in (*CODED_LOSS_FLAGS, *coded) if getattr(args, flag) is not None]
+    given = [f'--{"no-" * (getattr(args, flag) is False)}{flag.replace("_", "-")}' for flag in given]
     not_coded = UserError(f'--model {args.model} has no coded blocks: leave out {", ".join(given)}, or take a coded '
                           f'model ({", ".join(timm.list_models("coded_*"))})')
     if initial_checkpoint and not os.path.isfile(initial_checkpoint):
@@ -83,12 +88,21 @@ def describe_error(error: Exception) -> str:
 
 
 def create_criteria(args: argparse.Namespace, model: nn.Module) -> tuple[CodingLoss, CodingLoss]:
-    """The losses of training (with label smoothing) and of evaluation (without)."""
-    mu = {} if args.mu is None else {'mu': args.mu}
-    return tuple(
-        CodingLoss(nn.CrossEntropyLoss(ignore_index=IGNORED, label_smoothing=smoothing), model, **mu)
-        for smoothing in (args.smoothing, 0.0)
-    )
+    """The losses of training (with label smoothing, or for the soft targets of mixup) and of evaluation.
+
+    Raises:
+        UserError: an option of the coding loss is out of its range, or does not go with mixup.
+    """
+    plain = nn.CrossEntropyLoss(ignore_index=IGNORED)
+    if args.mixup or args.cutmix:  # its targets are smoothed already
+        if args.mask_grads:
+            raise UserError('--mask-grads needs one class for each image: leave out --mixup and --cutmix')
+        training = SoftTargetCrossEntropy()
+    else:
+        training = nn.CrossEntropyLoss(ignore_index=IGNORED, label_smoothing=args.smoothing)
+    options = {name: getattr(args, flag) for flag, name in CODED_LOSS_FLAGS.items() if name}
+    options = {name: value for name, value in options.items() if value is not None}
+    return CodingLoss(training, model, **options), CodingLoss(plain, model, **options)
 
 
 def create_optimizer(args: argparse.Namespace, model: nn.Module) -> torch.optim.Optimizer:
@@ -110,6 +124,13 @@ def create_optimizer(args: argparse.Namespace, model: nn.Module) -> torch.optim.
             for parameter in group['params'] if group['momentum'] else ():
                 optimizer.state[parameter]['momentum_buffer'] = torch.zeros(parameter.shape).to(parameter)
     return optimizer
+
+
+def create_ema(args: argparse.Namespace, model: nn.Module) -> ModelEmaV3 | None:
+    """timm's moving average of the model, still on the CPU like the model; None without `--model-ema`."""
+    if not args.model_ema:
+        return None
+    return ModelEmaV3(model, decay=args.model_ema_decay, use_warmup=args.model_ema_warmup, foreach=False)
 
 
 class Schedule:

@@ -1,103 +1,147 @@
-"""Checkpoints: the last epoch's, the best and the newest few, as CPU tensors that plain PyTorch and timm read."""
-import argparse
+"""Checkpoints: each epoch's, the best and one in mid-epoch, as CPU tensors that plain PyTorch and timm read."""
 import os
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from .errors import UserError
-from .replicas import to_cpu
+from .summary import write_summary
 
 LAST, BEST = 'last.pth.tar', 'model_best.pth.tar'
+NAME = re.compile(r'(checkpoint|recovery)-(\d+)(?:-(\d+))?\.pth\.tar')
 
 
 class Checkpoints:
-    """The checkpoints of a run, in its folder.
+    """The checkpoints and the summary of a run, in its folder; only its first replica has them.
 
-    Every file appears whole under its name or not at all: it is written under another, synced and renamed.
+    Every file appears whole under its name or not at all: it is written under another, synced, read back and renamed.
 
     Args:
         folder: the run's.
-        history: of how many epochs, the newest, a checkpoint is kept beside the last and the best.
+        kept: of how many epochs, the newest, a checkpoint is kept beside the last and the best.
+
+    Attributes:
+        best: the best epoch's metrics and its number, or None.
+        history: a row of the summary for each epoch that has ended.
     """
 
-    def __init__(self, folder: Path, history: int):
+    def __init__(self, folder: Path, kept: int):
         self.folder = folder
-        self.history = history
-        self.best = None  # the best epoch's metrics and its number
+        self.kept = kept
+        self.best = None
+        self.history = []
+        for draft in folder.glob('*.tmp'):  # of a run that was killed
+            draft.unlink()
 
-    def save(
-            self,
-            epoch: int,
-            metrics: dict[str, float],
-            model: nn.Module,
-            optimizer: torch.optim.Optimizer,
-            args: argparse.Namespace,
-    ) -> None:
-        """Saves the state at the end of an epoch; the best is that of the highest top-1, the earliest of equal ones.
+    def save_epoch(self, epoch: int, metrics: dict[str, float], row: dict[str, float], state: dict[str, Any]) -> None:
+        """Saves after epoch `epoch`, and its row of the summary; the best has the highest metric, the earlier of equals.
+
+        Args:
+            metrics: of the evaluation; 'metric' is what the best is chosen by.
+            row: of the summary.
+            state: what a resumed run needs, of which this adds the epoch, the best and the history.
 
         Raises:
-            UserError: it cannot be written (no space, no permission); the checkpoints before it are untouched.
+            UserError: the files cannot be written; those before are whole.
         """
-        is_best = self.best is None or metrics['top1'] > self.best['top1']
+        is_best = self.best is None or metrics['metric'] > self.best['metric']
         if is_best:
             self.best = {'epoch': epoch, **metrics}
+        self.history = [*self.history, {'epoch': epoch, **row}]
         path = self.folder / f'checkpoint-{epoch}.pth.tar'
-        try:
-            write(path, to_cpu({
-                'epoch': epoch,
-                'arch': args.model,
-                'num_classes': args.num_classes,
-                'state_dict': model.state_dict(),
-                'optimizer': optimizer.state_dict(),
-                'metric': metrics['top1'],
-                'best': self.best,
-                'args': vars(args),
-                'version': 2,  # timm's: 'epoch' is the one that has ended
-            }))
+        with self.reporting(path):
+            write(path, {'epoch': epoch, 'step': 0, 'metric': metrics['metric'], **self.so_far(), **state})
             if is_best:
                 duplicate(path, self.folder / BEST)
-            duplicate(path, self.folder / LAST)  # at last: what a resumed run finds here is complete
-            self.prune(epoch)
-        except (OSError, RuntimeError) as error:
-            reason = f'{error}; the checkpoints before it are whole'
-            raise UserError(f'cannot write the checkpoint {path}: {reason}') from error
+            write_summary(self.folder / 'summary.csv', self.history)
+            duplicate(path, self.folder / LAST)
+            self.prune(path)
+
+    def save_recovery(self, epoch: int, step: int, state: dict[str, Any]) -> None:
+        """Saves in mid-epoch, after `step` steps of epoch `epoch`.
+
+        Raises:
+            UserError: the file cannot be written; those before are whole.
+        """
+        path = self.folder / f'recovery-{epoch}-{step}.pth.tar'
+        with self.reporting(path):
+            # as timm counts, 'epoch' is the one that has ended
+            write(path, {'epoch': epoch - 1, 'step': step, 'metric': None, **self.so_far(), **state})
+            self.prune(path)
+
+    def so_far(self) -> dict[str, Any]:
+        return {'best': self.best, 'history': self.history, 'version': 2}
+
+    def reporting(self, path: Path) -> 'Reporting':
+        return Reporting(f'cannot write the checkpoint {path}', 'those before it are whole')
 
     def go_on_from(self, state: dict[str, Any], path: Path) -> None:
-        """Takes over the best epoch of the checkpoint `state`, read from `path`, and lets the file of the best hold it.
+        """Takes over the history and the best epoch of the checkpoint `state`, read from `path`.
 
-        It may not: the run may have gone on after that checkpoint, to a better epoch that is now given up. Where the
-        old best is no longer kept, the search for the best starts anew.
+        The file of the best may hold another epoch: the run may have gone on after that checkpoint, to a better one
+        that is now given up. Where the old best is no longer kept, the search for the best starts anew.
         """
         best, best_path = state['best'], self.folder / BEST
-        for candidate in (best_path, self.folder / f'checkpoint-{best["epoch"]}.pth.tar', path):
-            held = load(candidate) if candidate.is_file() else None
-            if held and held['epoch'] == best['epoch'] and held['best'] == best:
-                if candidate != best_path:
-                    duplicate(candidate, best_path)
-                self.best = best
-                return
-        best_path.unlink(missing_ok=True)
+        self.history = state['history']
+        with Reporting(f'cannot write to {self.folder}', 'nothing in it is lost'):
+            write_summary(self.folder / 'summary.csv', self.history)
+            for candidate in (best_path, self.folder / f'checkpoint-{best["epoch"]}.pth.tar', path) if best else ():
+                held = load(candidate) if candidate.is_file() else None
+                if held and held['epoch'] == best['epoch'] and held['best'] == best and not held['step']:
+                    if candidate != best_path:
+                        duplicate(candidate, best_path)
+                    self.best = best
+                    return
+            best_path.unlink(missing_ok=True)
 
-    def prune(self, epoch: int) -> None:
-        for path in self.folder.glob('checkpoint-*.pth.tar'):
-            number = re.fullmatch(r'checkpoint-(\d+)\.pth\.tar', path.name)
-            if number and not epoch - self.history < int(number[1]) <= epoch:
+    def prune(self, newest: Path) -> None:
+        """Deletes what `newest` makes superfluous: older recovery files, and epochs that are no longer kept."""
+        kind, epoch, _ = NAME.fullmatch(newest.name).groups()
+        for path in self.folder.glob('*.pth.tar'):
+            name = NAME.fullmatch(path.name)
+            if not name or path == newest:
+                continue
+            age = int(epoch) - int(name[2])
+            if name[1] == 'recovery' or kind == 'checkpoint' and not 0 <= age < self.kept:
                 path.unlink()
 
 
+class Reporting:
+    """Turns what goes wrong with a file into a `UserError`: what was tried, why it failed and what still holds."""
+
+    def __init__(self, what: str, consolation: str):
+        self.what, self.consolation = what, consolation
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (OSError, RuntimeError)):
+            raise UserError(f'{self.what}: {error}; {self.consolation}') from error
+
+
 def write(path: Path, state: dict[str, Any]) -> None:
+    """Writes a whole checkpoint or none.
+
+    Raises:
+        OSError: the drive is full, read only, or does not give back what was written.
+    """
     draft = path.with_name(path.name + '.tmp')
     try:
         with open(draft, 'wb') as file:
-            torch.save(state, file)
+            torch.save(to_cpu(state), file)
             file.flush()
             os.fsync(file.fileno())
+        with zipfile.ZipFile(draft) as archive:
+            broken = archive.testzip()
+        if broken:
+            raise OSError(f'what was written to {draft} cannot be read back ({broken} differs)')
         os.replace(draft, path)
+        sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -109,12 +153,27 @@ def duplicate(path: Path, target: Path) -> None:
     try:
         os.link(path, draft)
     except OSError:
-        shutil.copyfile(path, draft)
+        with open(path, 'rb') as source, open(draft, 'wb') as copy:
+            shutil.copyfileobj(source, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
     os.replace(draft, target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a new name last; some mounted drives cannot sync a folder, and need not."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """Reads a checkpoint of `Checkpoints.save` to the CPU; it cannot run code.
+    """Reads a checkpoint of `Checkpoints` to the CPU; it cannot run code.
 
     Raises:
         UserError: there is no such file, or it is not a checkpoint that training can go on from.
@@ -127,45 +186,20 @@ def load(path: str | Path) -> dict[str, Any]:
         reason = str(error).strip().split('\n')[0] or type(error).__name__
         hint = 'give --resume another one of its folder'
         raise UserError(f'cannot read the checkpoint {path}: {reason}; {hint}') from error
-    missing = {'arch', 'num_classes', 'epoch', 'state_dict', 'optimizer', 'best', 'args'} - set(state)
+    needed = {'arch', 'num_classes', 'epoch', 'step', 'state_dict', 'optimizer', 'best', 'history', 'args'}
+    missing = needed - (set(state) if isinstance(state, dict) else set())
     if missing:
         raise UserError(f'{path} is no checkpoint of train_xla.py (it has no {", ".join(sorted(missing))}): to start '
                         'from its weights, use --initial-checkpoint')
     return state
 
 
-def check_same_model(state: dict[str, Any], args: argparse.Namespace, path: str | Path) -> None:
-    """Raises `UserError` if the checkpoint is not of the model that `args` describe, naming the differences."""
-    differences = [
-        f'{flag} {wanted} is {saved} there'
-        for flag, wanted, saved in (
-            ('--model', args.model, state['arch']),
-            ('--num-classes', args.num_classes, state['num_classes']),
-        )
-        if wanted != saved
-    ]
-    if differences:
-        raise UserError(f'cannot resume {path}, a checkpoint of another model: {", ".join(differences)}')
-
-
-def restore_model(model: nn.Module, state: dict[str, Any], path: str | Path) -> None:
-    try:
-        model.load_state_dict(state['state_dict'])
-    except RuntimeError as error:
-        reason = ' '.join(str(error).split())
-        raise UserError(f'cannot resume {path}, its model was made with other arguments: {reason}') from error
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, name: str, state: dict[str, Any], path: str | Path) -> None:
-    """Restores what the optimizer has gathered; learning rate, momentum and so on stay as they were given to it.
-
-    Raises:
-        UserError: the checkpoint is of another optimizer than `name`, or of other groups of parameters.
-    """
-    if state['args']['opt'] != name:
-        raise UserError(f'cannot resume {path}: --opt {name} is {state["args"]["opt"]} there')
-    groups = optimizer.state_dict()['param_groups']
-    saved = state['optimizer']
-    if [group['params'] for group in groups] != [group['params'] for group in saved['param_groups']]:
-        raise UserError(f'cannot resume {path}: its optimizer has other parameter groups (another --weight-decay?)')
-    optimizer.load_state_dict({'state': saved['state'], 'param_groups': groups})
+def to_cpu(tree: Any) -> Any:
+    """The same nest of dicts, lists and tuples with all tensors on the CPU."""
+    if isinstance(tree, torch.Tensor):
+        return tree.detach().cpu()
+    if isinstance(tree, dict):
+        return {key: to_cpu(value) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(to_cpu(value) for value in tree)
+    return tree

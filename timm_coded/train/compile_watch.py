@@ -45,6 +45,10 @@ class CompileWatch:
             self.say(f'WARNING: {where} ran {operator} on the host, as XLA has no such operator: the device waits')
         return not count and self.steps[phase] > 1
 
+    def overlook(self) -> None:
+        """Takes what was compiled since the last step as none of a step's business: a checkpoint's, say."""
+        self.compiles = self.replica.compiles()
+
 
 def graphs(count: int) -> str:
     return f'{count} graph{"s" if count > 1 else ""}'

@@ -1,58 +1,128 @@
 """One epoch of training and one evaluation: plain functions, with no word of the device they run on."""
+from dataclasses import dataclass
+from typing import Callable, Iterator
+
 import torch
 from timm.models import model_parameters
-from timm.utils import dispatch_clip_grad
+from timm.utils import ModelEmaV3, dispatch_clip_grad
 from torch import Tensor, nn
 
 from timm_coded.loss import CodingLoss
 from timm_coded.models import coded_blocks, early_decode
 
 from .device_augment import DeviceAugment
+from .finite import FiniteWatch
 from .loader import Batches
+from .local_state import running_statistics
 from .progress import Progress
 from .replicas import Replica
 from .sums import Sums
 
 
-def train_epoch(
-        model: nn.Module,
-        criterion: CodingLoss,
-        optimizer: torch.optim.Optimizer,
-        augment: DeviceAugment,
-        batches: Batches,
-        replica: Replica,
-        progress: Progress,
-        amp_dtype: torch.dtype | None = None,
-        clip_grad: float | None = None,
-        clip_mode: str = 'norm',
-) -> dict[str, float]:
-    """Trains on all batches once; nothing in a step waits for the device.
+@dataclass
+class Training:
+    """What a training step is made of.
 
-    Args:
+    Attributes:
         model: a coded model or any other of timm's.
+        accumulation: micro-batches of a step.
         amp_dtype: of mixed precision, if any.
         clip_grad: if any, the gradients are clipped to it, in timm's way named by `clip_mode`.
-
-    Returns:
-        Means over the epoch's images: 'loss' (of the class) and, of a coded model, 'coding_loss' (sum over its blocks).
+        mask_grads: whether a coded model's gradients stop before a class's inactive subNNs.
+        ema: the moving average of the model, if any.
     """
+    model: nn.Module
+    criterion: CodingLoss
+    optimizer: torch.optim.Optimizer
+    augment: DeviceAugment
+    replica: Replica
+    accumulation: int = 1
+    amp_dtype: torch.dtype | None = None
+    clip_grad: float | None = None
+    clip_mode: str = 'norm'
+    mask_grads: bool = False
+    ema: ModelEmaV3 | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.accumulation > 1:  # gradients that are always there make one graph of all micro-batches but the last
+            for parameter in filter(lambda parameter: parameter.requires_grad, self.model.parameters()):
+                parameter.grad = torch.zeros(parameter.shape, dtype=parameter.dtype).to(parameter.device)
+            self.replica.end_step()
+
+    def metrics(self) -> list[str]:
+        return ['loss', 'coding_loss'] if coded_blocks(self.model) else ['loss']
+
+    def terms(self) -> list[str]:
+        """Of the loss: 'class' and the coded blocks."""
+        return ['class', *coded_blocks(self.model)]
+
+    def models(self) -> list[nn.Module]:
+        return [self.model] if self.ema is None else [self.model, self.ema.module]
+
+
+def train_epoch(
+        training: Training,
+        batches: Batches,
+        progress: Progress,
+        sums: Sums,
+        finite: FiniteWatch,
+        epoch: int = 0,
+        first_step: int = 0,
+        after_step: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Trains on an epoch's batches once; nothing in a step waits for the device.
+
+    Every micro-batch draws its random numbers from (seed, epoch, micro-batch, replica), so that a resumed epoch draws
+    what it would have drawn. At the end all replicas have the mean of their BatchNorm statistics.
+
+    Args:
+        batches: the micro-batches from `first_step` on.
+        sums: gets `training.metrics()`, summed.
+        finite: gets `training.terms()`.
+        epoch: from 0.
+        first_step: steps of the epoch that came before.
+        after_step: called after each step, with the number of steps that the epoch has had.
+    """
+    replica, model, optimizer = training.replica, training.model, training.optimizer
     model.train()
-    blocks = coded_blocks(model)
-    forward = model.forward_energies if blocks else model
-    sums = Sums(['loss', 'coding_loss'] if blocks else ['loss'], replica.device)
-    for images, target, *boxes in progress.training(replica.send(batches), sums):
-        with replica.autocast(amp_dtype):
-            loss = criterion(forward(augment(images, *boxes)), target)
-        loss.backward()
-        replica.average_gradients(optimizer)
-        if clip_grad is not None:
-            dispatch_clip_grad(model_parameters(model, exclude_head=clip_mode == 'agc'), clip_grad, mode=clip_mode)
+    micro_batches = grouped(replica.send(batches), training.accumulation)
+    steps = first_step + len(batches) // training.accumulation
+    for step, group in enumerate(progress.training(micro_batches, sums, first_step), first_step):
+        for micro, batch in enumerate(group):
+            replica.seed(training.seed, 1 + epoch, 1 + step, micro)
+            backward(training, batch, sums, finite)
+            if micro + 1 < len(group):
+                replica.end_step()
+        replica.peers.average([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+        if training.clip_grad is not None:
+            exclude_head = training.clip_mode == 'agc'
+            dispatch_clip_grad(model_parameters(model, exclude_head), training.clip_grad, mode=training.clip_mode)
         optimizer.step()
-        optimizer.zero_grad()
-        count = (target >= 0).sum()
-        sums.add(count, loss_sums(criterion, count))
+        optimizer.zero_grad(set_to_none=training.accumulation == 1)
+        if training.ema is not None:
+            training.ema.update(model, step=epoch * steps + step + 1)
         replica.end_step()
-    return sums.means()
+        after_step(step + 1)
+    replica.peers.average(running_statistics(*training.models()))
+    replica.end_step()
+
+
+def backward(training: Training, batch: list[Tensor], sums: Sums, finite: FiniteWatch) -> None:
+    """Adds a micro-batch's gradients to the model's, and its metrics to the sums."""
+    model, criterion = training.model, training.criterion
+    images, target, *boxes = batch
+    with training.replica.autocast(training.amp_dtype):
+        images = training.augment(images, *boxes)
+        if training.mask_grads:
+            output = model.forward_energies(images, learn=model.class_masks(target))
+        else:
+            output = model.forward_energies(images) if coded_blocks(model) else model(images)
+        loss = criterion(output, target)
+    (loss / training.accumulation if training.accumulation > 1 else loss).backward()
+    count = count_images(target)
+    sums.add(count, loss_sums(criterion, count))
+    finite.add([criterion.parts[term] for term in finite.terms])
 
 
 @torch.no_grad()
@@ -64,8 +134,12 @@ def evaluate(
         replica: Replica,
         progress: Progress,
         amp_dtype: torch.dtype | None = None,
+        after_step: Callable[[int], None] = lambda step: None,
 ) -> dict[str, float]:
-    """Evaluates on all images, each counted once whatever the batch size: targets of -1 do not count.
+    """Evaluates on all replicas' images, each counted once whatever the batch size: targets of -1 do not count.
+
+    Args:
+        after_step: called after each batch, with its number from 1.
 
     Returns:
         Means over the images: 'loss' (of the class), 'top1' and 'top5' in percent. Of a coded model also 'coding_loss'
@@ -77,21 +151,33 @@ def evaluate(
     forward = model.forward_energies if blocks else model
     decoders = [f'decoder_{block}' for block in blocks]
     coding = ['coding_loss', *(f'coding_loss_{block}' for block in blocks)] if blocks else []
-    sums = Sums(['loss', 'top1', 'top5', *coding, *decoders], replica.device)
-    for images, target in progress.evaluation(replica.send(batches), len(batches)):
+    sums = Sums(['loss', 'top1', 'top5', *coding, *decoders], replica)
+    for step, (images, target) in enumerate(progress.evaluation(replica.send(batches), len(batches)), 1):
         with replica.autocast(amp_dtype):
             output = forward(augment(images))
             criterion(output, target)
         logits, energies = output if blocks else (output, [])
-        count = (target >= 0).sum()
+        count = count_images(target)
         hits = top_hits(logits, target)
         for block, decoder, energy in zip(blocks, decoders, energies):
             hits[decoder] = (early_decode(energy, model.codewords(block)) == target).sum()
         sums.add(count, {**loss_sums(criterion, count), **hits})
         replica.end_step()
+        after_step(step)
     means = sums.means()
     rates = {'top1', 'top5', *decoders}
     return {name: 100 * mean if name in rates else mean for name, mean in means.items()}
+
+
+def grouped(batches: Iterator[list[Tensor]], count: int) -> Iterator[tuple[list[Tensor], ...]]:
+    """Groups of `count` batches in sequence."""
+    batches = iter(batches)
+    return zip(*[batches] * count)
+
+
+def count_images(target: Tensor) -> Tensor:
+    """How many of a batch's targets, classes [B] or soft ones [B, K], do count: all but -1."""
+    return ((target if target.ndim == 1 else target[:, 0]) >= 0).sum()
 
 
 def loss_sums(criterion: CodingLoss, count: Tensor) -> dict[str, Tensor]:

@@ -20,9 +20,10 @@ class Progress:
         replica: whose compilations are watched.
         epochs: at which epoch the run ends.
         steps: training steps of an epoch.
-        batch_size: training images of a step.
+        batch_size: training images of a step, all replicas'.
         log_interval: steps between two plain lines.
-        stream: where to write, by default standard output; lines are live if it is a terminal.
+        stream: where to write, by default standard output; lines are live if it is a terminal. Only the first replica
+            writes.
     """
 
     def __init__(
@@ -39,7 +40,8 @@ class Progress:
         self.batch_size = batch_size
         self.log_interval = log_interval
         self.stream = stream or sys.stdout
-        self.live = self.stream.isatty()
+        self.silent = replica.rank != 0
+        self.live = self.stream.isatty() and not self.silent
         self.live_width = 0  # of the live line that stands on the screen
         self.watch = CompileWatch(replica, self.say)
         self.epoch = 0
@@ -52,6 +54,8 @@ class Progress:
         self.write(f'{text}\n')
 
     def write(self, text: str) -> None:
+        if self.silent:
+            return
         blank = f'\r{" " * self.live_width}\r' if self.live_width else ''
         self.live_width = 0
         self.stream.write(blank + text)
@@ -63,10 +67,15 @@ class Progress:
         self.write(text)
         self.live_width = len(text)
 
-    def training(self, batches: Iterable, sums: Sums) -> Iterator:
-        """Passes an epoch's batches on; `sums` are what the training adds up meanwhile, 'loss' and so on."""
+    def training(self, groups: Iterable, sums: Sums, first_step: int = 0) -> Iterator:
+        """Passes the micro-batches of each of an epoch's steps on.
+
+        Args:
+            sums: what the training adds up meanwhile, 'loss' and so on.
+            first_step: steps of the epoch that came before.
+        """
         shown = 0.0
-        for step, (batch, waited, begun) in enumerate(timed(batches), 1):
+        for step, (batch, waited, begun) in enumerate(timed(groups), first_step + 1):
             yield batch
             now = time.perf_counter()
             if self.watch.after_step('training', f'epoch {self.epoch}, training step {step}', now - begun):
@@ -74,7 +83,7 @@ class Progress:
             if self.live and now - shown > LIVE_SECONDS:
                 shown = now
                 self.show(self.training_line(step, sums.means_before()))
-            elif not self.live and (step % self.log_interval == 0 or step == self.steps):
+            elif not self.live and not self.silent and (step % self.log_interval == 0 or step == self.steps):
                 self.say(self.training_line(step, sums.means_before()))
 
     def evaluation(self, batches: Iterable, steps: int) -> Iterator:

@@ -1,30 +1,51 @@
-"""The seam between the loop and what it runs on: the only module that imports torch_xla.
+"""The seam between the loop and what it runs on: the only module that imports torch_xla or torch.distributed.
 
-`create` gives a replica: one device, and what the loop needs of it. Both kinds have the same methods.
+`create` gives a replica: one device with what the loop needs of it, and its `peers`, the replicas it trains with. All
+replicas have the same methods, and so have all peers; where a peer's method says "all replicas", each must call it.
 """
 import importlib.util
 import logging
 import os
+from types import ModuleType
 from typing import Any, Callable, ContextManager, Iterator
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from timm.utils import random_seed
-from torch import nn
+from torch import Tensor, nn
 
 from .errors import UserError
 from .loader import Batches
 from .prefetch import prefetch
 
 
-def create(device: str = 'auto') -> 'XlaReplica | TorchReplica':
-    """The replica for a `--device`.
+def create(device: str = 'auto', xla_cache: str | None = None) -> 'XlaReplica | TorchReplica':
+    """The replica that this process, or on XLA this thread, is.
+
+    Its peers are those of torch_xla's launch, or those that the environment names as torchrun sets it (RANK,
+    WORLD_SIZE, ...); without either it is alone.
 
     Args:
         device: 'xla', 'cpu', 'cuda', or 'auto' for the first of xla, cuda, cpu that this machine has.
+        xla_cache: folder for compiled graphs, on a TPU.
 
     Raises:
-        UserError: the device is not there, or its package is not installed.
+        UserError: the device is not there, its package is not installed, or it has no such cache.
+    """
+    device = check_device(device)
+    if device == 'xla':
+        return XlaReplica(xla_cache)
+    if xla_cache:
+        raise UserError(f'--xla-cache is for TPUs, not for --device {device}')
+    return TorchReplica(device)
+
+
+def check_device(device: str) -> str:
+    """The device that 'auto' stands for, or the one given if this machine has it.
+
+    Raises:
+        UserError: it has not.
     """
     has_xla = importlib.util.find_spec('torch_xla') is not None
     if device == 'auto':
@@ -33,29 +54,53 @@ def create(device: str = 'auto') -> 'XlaReplica | TorchReplica':
         raise UserError("--device xla needs torch_xla: pip install 'timm_coded[xla]' ('timm_coded[tpu]' on a TPU)")
     if device == 'cuda' and not torch.cuda.is_available():
         raise UserError('--device cuda: PyTorch finds no GPU here; use --device cpu, or a CUDA build of PyTorch')
-    return XlaReplica() if device == 'xla' else TorchReplica(device)
+    return device
+
+
+def has_tpu() -> bool:
+    """Whether XLA's device here is a TPU; the runtime is not started by the question."""
+    return import_xla()[1].device_type() == 'TPU'
+
+
+def launch_on_chips(work: Callable[..., Any], *args: Any) -> None:
+    """Calls `work(ordinal, *args)` for every TPU core of this host: a process a chip, on v2 and v3 with two threads."""
+    import_xla()[0].launch(work, args)
+
+
+def import_xla() -> tuple[ModuleType, ModuleType]:
+    """torch_xla and its runtime."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # torch_xla warns of its choice of a device: `XlaReplica.name` says it
+    import torch_xla
+    import torch_xla.runtime
+    kind = torch_xla.runtime.device_type()  # the question is what makes it choose
+    logging.disable(disabled)
+    if kind is None:
+        raise UserError('torch_xla finds no device: set PJRT_DEVICE=CPU, or PJRT_DEVICE=TPU where there is one')
+    return torch_xla, torch_xla.runtime
 
 
 class XlaReplica:
     """One XLA device by torch_xla: a TPU core, or the host's processor where there is none."""
-    rank, world = 0, 1
 
-    def __init__(self):
-        chosen = 'PJRT_DEVICE' in os.environ
-        disabled = logging.root.manager.disable
-        logging.disable(logging.WARNING)  # torch_xla warns of its choice of a device: `name` says it
-        import torch_xla
+    def __init__(self, xla_cache: str | None = None):
+        self.xla, runtime = import_xla()
         import torch_xla.core.xla_model as xm
         import torch_xla.debug.metrics as metrics
-        import torch_xla.runtime as runtime
-        logging.disable(disabled)
-        self.xla, self.xm, self.metrics = torch_xla, xm, metrics
-        self.device = torch_xla.device()
-        self.name = f'XLA:{runtime.device_type()}' + ('' if chosen else " (torch_xla's choice: PJRT_DEVICE is not set)")
+        self.xm, self.metrics = xm, metrics
+        kind = runtime.device_type()
+        if xla_cache and kind != 'TPU':
+            raise UserError(f'--xla-cache is for TPUs: XLA:{kind} cannot read its compiled graphs back')
+        if xla_cache:  # before the first computation; a folder for each process, which write without a lock
+            runtime.initialize_cache(os.path.join(xla_cache, str(os.environ.get('PJRT_LOCAL_PROCESS_RANK', 0))))
+        self.name = f'XLA:{kind}'
+        self.device = self.xla.device()
+        self.peers = XlaMesh(self.xla, xm, runtime, self.device) if runtime.world_size() > 1 else find_processes('gloo')
+        self.rank, self.world = self.peers.rank, self.peers.world
 
     def seed(self, *entropy: int) -> None:
         """Seeds the host's and the device's random numbers, apart on each replica."""
-        seed = mix(*entropy, self.rank)
+        seed = mix(*entropy, 1 + self.rank)
         random_seed(seed)
         self.xm.set_rng_state(seed, str(self.device))
 
@@ -67,12 +112,9 @@ class XlaReplica:
     def autocast(self, dtype: torch.dtype | None) -> ContextManager:
         return torch.autocast('xla', dtype=dtype, enabled=dtype is not None)
 
-    def send(self, batches: Batches) -> Iterator[list[torch.Tensor]]:
+    def send(self, batches: Batches) -> Iterator[list[Tensor]]:
         """The batches, on the device."""
         return ahead(batches, lambda batch: self.xm.send_cpu_data_to_device(list(batch), self.device))
-
-    def average_gradients(self, optimizer: torch.optim.Optimizer) -> None:
-        self.xm.reduce_gradients(optimizer)
 
     def end_step(self) -> None:
         """Hands the step's operations to the device, which works on while the host prepares the next."""
@@ -89,15 +131,19 @@ class XlaReplica:
 
 
 class TorchReplica:
-    """One device by plain PyTorch: 'cpu' or 'cuda'."""
-    rank, world = 0, 1
+    """One device by plain PyTorch: 'cpu', or 'cuda', of which each process of a machine takes another."""
 
     def __init__(self, device: str):
-        self.device = torch.device(device)
         self.name = device
+        self.device = torch.device(device)
+        if device == 'cuda':
+            self.device = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
+            torch.cuda.set_device(self.device)
+        self.peers = find_processes('cpu:gloo,cuda:nccl' if device == 'cuda' else 'gloo')
+        self.rank, self.world = self.peers.rank, self.peers.world
 
     def seed(self, *entropy: int) -> None:
-        random_seed(mix(*entropy, self.rank))
+        random_seed(mix(*entropy, 1 + self.rank))
 
     def place(self, model: nn.Module) -> None:
         model.to(self.device)
@@ -105,11 +151,8 @@ class TorchReplica:
     def autocast(self, dtype: torch.dtype | None) -> ContextManager:
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
-    def send(self, batches: Batches) -> Iterator[list[torch.Tensor]]:
+    def send(self, batches: Batches) -> Iterator[list[Tensor]]:
         return ahead(batches, lambda batch: [tensor.to(self.device, non_blocking=True) for tensor in batch])
-
-    def average_gradients(self, optimizer: torch.optim.Optimizer) -> None:
-        """One replica's gradients are their own mean."""
 
     def end_step(self) -> None:
         """Operations were started as they were called."""
@@ -121,7 +164,91 @@ class TorchReplica:
         return []
 
 
-def ahead(batches: Batches, send: Callable[[Any], Any]) -> Iterator[list[torch.Tensor]]:
+class Alone:
+    """The peers of the only replica."""
+    rank, world = 0, 1
+
+    def average(self, tensors: list[Tensor]) -> None:
+        """Gives each of the device's tensors the mean over all replicas, in one reduction for all of them."""
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """All replicas' tensors of this shape, [world, ...] on the host; waits for the device."""
+        return tensor.detach().cpu()[None]
+
+    def vote(self, code: int) -> int | Tensor:
+        """The highest code of all replicas. `int()` of it waits for it, the call itself does not wait for the device."""
+        return code
+
+    def share(self, model: nn.Module) -> None:
+        """Gives the model of all replicas the weights of the first's."""
+
+
+class Processes:
+    """Other processes, by torch.distributed. Of XLA devices the tensors go through the host."""
+
+    def __init__(self, backend: str):
+        dist.init_process_group(backend)
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+
+    def average(self, tensors: list[Tensor]) -> None:
+        if not tensors:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        total = self.reachable(flat)
+        dist.all_reduce(total)
+        pieces = (total / self.world).to(flat.device).split([tensor.numel() for tensor in tensors])
+        for tensor, piece in zip(tensors, pieces):
+            tensor.copy_(piece.view_as(tensor))
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        own = tensor.detach().cpu()
+        rows = [torch.empty_like(own) for _ in range(self.world)]
+        dist.all_gather(rows, own)
+        return torch.stack(rows)
+
+    def vote(self, code: int) -> int | Tensor:
+        highest = torch.tensor(code)
+        dist.all_reduce(highest, dist.ReduceOp.MAX)
+        return int(highest)
+
+    def share(self, model: nn.Module) -> None:
+        for tensor in model.state_dict().values():
+            value = self.reachable(tensor)
+            dist.broadcast(value, 0)
+            tensor.copy_(value)
+
+    def reachable(self, tensor: Tensor) -> Tensor:
+        return tensor.detach().cpu() if tensor.device.type == 'xla' else tensor.detach()
+
+
+class XlaMesh:
+    """The cores of a TPU or of a slice of a pod, by XLA's own collectives."""
+
+    def __init__(self, xla: ModuleType, xm: ModuleType, runtime: ModuleType, device: torch.device):
+        self.xla, self.xm, self.device = xla, xm, device
+        self.rank, self.world = runtime.global_ordinal(), runtime.world_size()
+
+    def average(self, tensors: list[Tensor]) -> None:
+        if tensors:
+            self.xm.all_reduce(self.xm.REDUCE_SUM, tensors, scale=1 / self.world)
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        return self.xm.all_gather(tensor.detach()[None]).cpu()
+
+    def vote(self, code: int) -> int | Tensor:
+        highest = self.xm.all_reduce(self.xm.REDUCE_MAX, torch.tensor(code).to(self.device))
+        self.xla.sync()  # a graph of its own: in the next step's it would make that a second one
+        return highest
+
+    def share(self, model: nn.Module) -> None:
+        self.xm.broadcast_master_param(model)
+
+
+def find_processes(backend: str) -> Alone | Processes:
+    return Processes(backend) if int(os.environ.get('WORLD_SIZE', 1)) > 1 else Alone()
+
+
+def ahead(batches: Batches, send: Callable[[Any], Any]) -> Iterator[list[Tensor]]:
     """Sends ahead what worker processes load; what this process loads itself, one by one.
 
     Without workers the images are augmented here, with the process's own random numbers, which no second thread may
@@ -131,19 +258,8 @@ def ahead(batches: Batches, send: Callable[[Any], Any]) -> Iterator[list[torch.T
 
 
 def mix(*entropy: int) -> int:
-    """One 32-bit seed of several numbers. Numbers that differ in more than zeros at the end give unrelated seeds."""
+    """One 32-bit seed of several numbers, the last of them not 0; other numbers give an unrelated one."""
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
 Replica = XlaReplica | TorchReplica
-
-
-def to_cpu(tree: Any) -> Any:
-    """The same nest of dicts, lists and tuples with all tensors on the CPU."""
-    if isinstance(tree, torch.Tensor):
-        return tree.detach().cpu()
-    if isinstance(tree, dict):
-        return {key: to_cpu(value) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(to_cpu(value) for value in tree)
-    return tree

@@ -2,18 +2,21 @@
 import argparse
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from timm.utils import get_outdir
 
-from .checkpoint import LAST
+from .checkpoint import load
 from .errors import UserError
+from .resume import find_newest
 
 
-def find_checkpoint(args: argparse.Namespace) -> Path | None:
-    """The checkpoint that `--resume` names, or None to start anew.
+def find_checkpoint(args: argparse.Namespace) -> tuple[Path, dict[str, Any], list[str]] | None:
+    """The checkpoint that `--resume` names, what it holds, and why newer ones were passed over; None to start anew.
 
     Raises:
-        UserError: 'auto' without `--experiment`, or a checkpoint outside of the folder that `--experiment` names.
+        UserError: there is no such checkpoint, 'auto' without `--experiment`, or a checkpoint outside of the folder
+            that `--experiment` names.
     """
     if not args.resume:
         return None
@@ -21,12 +24,12 @@ def find_checkpoint(args: argparse.Namespace) -> Path | None:
     if args.resume == 'auto':
         if named is None:
             raise UserError('--resume auto needs --experiment NAME, to find the run again')
-        return named / LAST if (named / LAST).exists() else None
+        return find_newest(named)
     path = Path(args.resume)
     if named is not None and not args.eval_only and path.resolve().parent != named.resolve():
         raise UserError(f'--resume {path} goes on in the folder of that checkpoint, not in {named}: '
                         'leave out --experiment')
-    return path
+    return path, load(path), []
 
 
 def open_folder(args: argparse.Namespace, resumed: Path | None, img_size: int) -> Path:

@@ -3,18 +3,23 @@ from typing import Sequence
 
 import torch
 
+from .replicas import Replica
+
 
 class Sums:
     """Sums of named metrics over images, in one float32 vector on the device (counts are exact to 16.7 million).
 
     Args:
         names: of the metrics.
-        device: where they are summed.
+        replica: on whose device they are summed, and with whose peers.
+        start: the vector to go on from, [1 + metrics].
     """
 
-    def __init__(self, names: Sequence[str], device: torch.device):
+    def __init__(self, names: Sequence[str], replica: Replica, start: torch.Tensor | None = None):
         self.names = list(names)
-        self.vector = torch.zeros(1 + len(self.names)).to(device)  # made on the host: no graph of its own on XLA
+        self.replica = replica
+        start = torch.zeros(1 + len(self.names)) if start is None else start
+        self.vector = start.to(replica.device)  # made on the host: no graph of its own on XLA
         self.before = self.vector
 
     def add(self, count: torch.Tensor, sums: dict[str, torch.Tensor]) -> None:
@@ -24,11 +29,11 @@ class Sums:
         self.vector = self.vector + torch.stack([term.detach().float() for term in terms])
 
     def means(self) -> dict[str, float]:
-        """Each metric's mean over all images, nothing before the first; waits for the device."""
-        return self.read(self.vector)
+        """Each metric's mean over all replicas' images, for all replicas; waits for them and for the device."""
+        return self.read(self.replica.peers.gather(self.vector).double().sum(0))
 
     def means_before(self) -> dict[str, float]:
-        """The means as they were one batch ago: these are ready, so that reading them does not hold up the device."""
+        """This replica's means as they were one batch ago: they are ready, reading them does not hold up the device."""
         return self.read(self.before)
 
     def read(self, vector: torch.Tensor) -> dict[str, float]:

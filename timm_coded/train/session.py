@@ -1,0 +1,233 @@
+"""A session of training: from a fresh model or a checkpoint, epoch by epoch, to the end or to where it has to stop."""
+import argparse
+import math
+from typing import Any, Callable
+
+from .args import write_args
+from .build import Schedule, create_ema, create_optimizer
+from .checkpoint import Checkpoints
+from .engine import Training, evaluate, train_epoch
+from .errors import UserError
+from .finite import FiniteWatch
+from .local_state import gather_local, restore_statistics, restored_sums
+from .prepare import Found, Parts
+from .progress import Progress
+from .resume import restore_model, restore_optimizer
+from .run_folder import open_folder
+from .stop_or_save import GO_ON, STOP, Stopped, StopOrSave
+from .sums import Sums
+
+
+class Session:
+    """One replica's part in a session.
+
+    Args:
+        args: the command line's.
+        parts: built from them.
+        found: the checkpoint to go on from, if any.
+        stop: gives the reason to stop before the end, or ''.
+        deadline: `time.time()` by which the session must have stopped, if any.
+
+    Attributes:
+        checkpoints: the run's; None but on the first replica.
+    """
+
+    def __init__(
+            self,
+            args: argparse.Namespace,
+            parts: Parts,
+            found: Found | None,
+            stop: Callable[[], str],
+            deadline: float | None,
+    ):
+        self.args, self.parts = args, parts
+        self.replica = replica = parts.replica
+        model = parts.model
+        ema = create_ema(args, model)
+        replica.place(model)
+        if ema:
+            replica.place(ema.module)
+        optimizer = create_optimizer(args, model)
+        self.schedule = Schedule(args, optimizer)
+        self.training = Training(
+            model, parts.criterion, optimizer, parts.augment, replica,
+            accumulation=parts.accumulation,
+            amp_dtype=parts.amp_dtype,
+            clip_grad=args.clip_grad,
+            clip_mode=args.clip_mode,
+            mask_grads=bool(args.mask_grads),
+            ema=ema,
+            seed=args.seed,
+        )
+        self.progress = Progress(
+            replica, self.schedule.epochs, parts.steps, args.global_batch_size, args.log_interval)
+        self.control = StopOrSave(replica, stop, args.recovery_interval, args.recovery_minutes, deadline)
+        self.first_epoch, self.first_step, self.first_sums = 0, 0, None
+        self.reported = None  # of the losses that are not finite
+        replica.peers.share(model)
+        if found:
+            self.restore(*found[:2])
+        replica.end_step()
+        self.checkpoints = self.open(found) if replica.rank == 0 else None
+
+    def restore(self, path: Any, state: dict[str, Any]) -> None:
+        """Puts back what the model does not hold: optimizer, moving average, and the place in the run."""
+        self.first_epoch, self.first_step = state['epoch'] + 1, state['step']
+        try:
+            restore_optimizer(self.training.optimizer, self.args.opt, state, path)
+            if self.training.ema and 'state_dict_ema' in state:
+                restore_model(self.training.ema.module, state['state_dict_ema'], path, override=False)
+        except UserError:
+            if not self.args.override_resume:
+                raise
+            self.progress.say('--override-resume: optimizer and moving average start anew')
+        if self.first_step > self.parts.steps:
+            raise UserError(f'cannot resume {path}: it is at step {self.first_step} of an epoch, which has '
+                            f'{self.parts.steps} here')
+        if self.first_step:
+            restore_statistics(self.replica, self.training.models(), state['local'])
+            self.first_sums = restored_sums(self.replica, state['local'])
+
+    def open(self, found: Found | None) -> Checkpoints:
+        """The run's folder and checkpoints, on the first replica."""
+        args, parts, say = self.args, self.parts, self.progress.say
+        alone = '' if self.replica.world == 1 else f', {self.replica.world} replicas'
+        say(f'{args.model} on {self.replica.name}{alone}: {parts.train_images} images to train, {parts.eval_images} to '
+            f'validate, {args.num_classes} classes')
+        if parts.accumulation > 1:
+            say(f'{parts.accumulation} x {args.batch_size} images a replica make a step of {args.global_batch_size}')
+        folder = open_folder(args, found and found[0], parts.img_size)
+        checkpoints = Checkpoints(folder, args.checkpoint_hist)
+        if found:
+            path, state, _ = found
+            checkpoints.go_on_from(state, path)
+            for note in parts.notes:
+                say(note)
+            place = f'{state["step"]} steps of epoch {state["epoch"] + 1}' if state['step'] else f'epoch {state["epoch"]}'
+            say(f'resumed after {place} from {path}')
+        write_args(args, folder)
+        return checkpoints
+
+    def run(self) -> None:
+        """Trains to the end.
+
+        Raises:
+            Stopped: before the end; a checkpoint has all that was done.
+            UserError: a loss is not finite, an image cannot be read, a checkpoint cannot be written.
+        """
+        for epoch in range(self.first_epoch, self.schedule.epochs):
+            lr = self.schedule.set_epoch(epoch)
+            self.progress.epoch = epoch
+            sums = self.train(epoch)
+            train_metrics = sums.means()
+            metrics = self.evaluate(epoch, sums)
+            if self.checkpoints:
+                row = {f'train_{name}': value for name, value in train_metrics.items()}
+                row |= {f'eval_{name}': value for name, value in metrics.items()} | {'lr': lr}
+                best_by = metrics['ema_top1' if self.training.ema else 'top1']
+                self.checkpoints.save_epoch(epoch, {'metric': best_by, **metrics}, row, self.state())
+            self.control.has_saved()
+            self.progress.say(f'epoch {epoch}: {describe(metrics)}')
+            if self.control.after_step() == STOP and epoch + 1 < self.schedule.epochs:
+                raise self.stopped(epoch + 1, 0)
+
+    def train(self, epoch: int) -> Sums:
+        """The epoch's training, or what was left of it when the run was stopped; gives the sums of its metrics."""
+        first_step, start = self.first_step, self.first_sums
+        self.first_step, self.first_sums = 0, None
+        sums = Sums(self.training.metrics(), self.replica, start)
+        if first_step == self.parts.steps:  # stopped in the evaluation
+            return sums
+        accumulation = self.parts.accumulation
+        finite = FiniteWatch(self.training.terms(), self.replica.device, first_step * accumulation)
+        self.parts.train_batches.set_epoch(epoch, first_step)
+
+        def after_step(step: int) -> None:
+            if step % self.args.log_interval == 0:
+                self.check_finite(finite, epoch, before=True)
+            wish = self.control.after_step(step if step < self.parts.steps else None)
+            if wish != GO_ON and step < self.parts.steps:
+                self.check_finite(finite, epoch)
+                self.save_recovery(epoch, step, sums)
+                if wish == STOP:
+                    raise self.stopped(epoch, step)
+
+        train_epoch(
+            self.training, self.parts.train_batches, self.progress, sums, finite, epoch, first_step, after_step)
+        self.progress.watch.overlook()
+        self.check_finite(finite, epoch)
+        return sums
+
+    def evaluate(self, epoch: int, sums: Sums) -> dict[str, float]:
+        """The metrics of the model, and those of its moving average with the prefix 'ema_'."""
+        parts, metrics = self.parts, {}
+
+        def after_step(step: int) -> None:
+            if step <= parts.common_eval_batches and self.control.after_step() == STOP:
+                self.save_recovery(epoch, parts.steps, sums)
+                raise self.stopped(epoch, parts.steps)
+
+        for prefix, model in zip(('', 'ema_'), self.training.models()):
+            found = evaluate(
+                model, parts.eval_criterion, parts.augment, parts.eval_batches, self.replica, self.progress,
+                parts.amp_dtype, after_step)
+            metrics |= {prefix + name: value for name, value in found.items()}
+        broken = [name.replace('_', ' ') for name, value in metrics.items() if not math.isfinite(value)]
+        self.report_broken(broken, f'the evaluation of epoch {epoch}')
+        return metrics
+
+    def check_finite(self, finite: FiniteWatch, epoch: int, before: bool = False) -> None:
+        found = finite.broken(before)
+        if found:
+            count, terms = found
+            step = -(-count // self.parts.accumulation)
+            names = ['class loss' if term == 'class' else f'coding loss of {term}' for term in terms]
+            self.report_broken(names, f'epoch {epoch}, step {step}')
+
+    def report_broken(self, names: list[str], where: str) -> None:
+        """Raises `UserError` for losses that are not finite, or only says so with `--allow-non-finite`, once."""
+        if not names or (names, where) == self.reported:
+            return
+        self.reported = names, where
+        text = f'the {" and the ".join(names)} is not finite in {where}'
+        if not self.args.allow_non_finite:
+            raise UserError(f'{text}; the checkpoints before it are kept: go on from one of them with a lower --lr or '
+                            '--mu, or with --clip-grad, or all the same with --allow-non-finite')
+        self.progress.say(f'WARNING: {text}')
+
+    def save_recovery(self, epoch: int, step: int, sums: Sums) -> None:
+        local = gather_local(self.replica, self.training.models(), sums.vector)
+        if self.checkpoints:
+            self.checkpoints.save_recovery(epoch, step, {**self.state(), 'local': local})
+        self.control.has_saved()
+        self.progress.watch.overlook()
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the place in the run and what the run has reached."""
+        training = self.training
+        averages = {'state_dict_ema': training.ema.module.state_dict()} if training.ema else {}
+        return {
+            'arch': self.args.model,
+            'num_classes': self.args.num_classes,
+            'state_dict': training.model.state_dict(),
+            **averages,
+            'optimizer': training.optimizer.state_dict(),
+            'args': vars(self.args),
+        }
+
+    def stopped(self, epoch: int, step: int) -> Stopped:
+        place = f'{step} steps of epoch {epoch}' if step else f'epoch {epoch - 1}'
+        folder = self.checkpoints.folder if self.checkpoints else ''
+        return Stopped(f'stopped after {place} ({self.control.reason}); all of it is in {folder}: the same command with '
+                       '--resume auto goes on')
+
+
+def describe(metrics: dict[str, float]) -> str:
+    """An evaluation in one line: 'top-1 98.5 %, ..., early decoders: layer2.0 97.9 %, layer3.0 98.2 %'."""
+    parts = [f'top-1 {metrics["top1"]:.2f} %', f'top-5 {metrics["top5"]:.2f} %', f'loss {metrics["loss"]:.4f}']
+    if 'coding_loss' in metrics:
+        parts.append(f'coding loss {metrics["coding_loss"]:.4f}')
+    if 'ema_top1' in metrics:
+        parts.append(f'moving average: top-1 {metrics["ema_top1"]:.2f} %')
+    decoders = [f'{name[len("decoder_"):]} {metrics[name]:.2f} %' for name in metrics if name.startswith('decoder_')]
+    return ', '.join(parts) + (f'; early decoders: {", ".join(decoders)}' if decoders else '')
