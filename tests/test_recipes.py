@@ -13,13 +13,14 @@ from timm_coded.train.sampler import accumulation_steps
 
 ROOT = Path(__file__).parents[1]
 
-# Section 4.1 and Appendix B: "The epochs are 250 (first 5 as warmup and last 10 cooling down), the effective batch size
-# is 1536 (192 per core), the learning rate is 0.6, and weight decay is 10^-4. The input image is first randomly resized
-# and cropped using the standard values of scale and ratio and then horizontally flipped with probability equal to 0.5.
-# RandAugment follows with N_aug = 2 layers and magnitude M_aug = 7 (varied using an additive Gaussian noise of a standard
-# deviation equal to 0.5) and also random erasing augmentation with probability 0.4 and 3 recounts. ... We reduce the
-# resolution to 160 ... The final evaluation ... is done using resolution equal to 224." "stochastic gradient descent with
-# Nesterov momentum equal to 0.9. We used the cosine scheduler that decayed the learning rate until 10^-5."
+# Section 4.1 and Appendix B: "The epochs are 250 (first 5 as warmup and last 10 cooling down), the effective batch
+# size is 1536 (192 per core), the learning rate is 0.6, and weight decay is 10^-4. The input image is first randomly
+# resized and cropped using the standard values of scale and ratio and then horizontally flipped with probability
+# equal to 0.5. RandAugment follows with N_aug = 2 layers and magnitude M_aug = 7 (varied using an additive Gaussian
+# noise of a standard deviation equal to 0.5) and also random erasing augmentation with probability 0.4 and 3
+# recounts. ... We reduce the resolution to 160 ... The final evaluation ... is done using resolution equal to 224."
+# "stochastic gradient descent with Nesterov momentum equal to 0.9. We used the cosine scheduler that decayed the
+# learning rate until 10^-5."
 IMAGENET_SHORT = {
     'num_classes': 1000, 'img_size': 160, 'eval_img_size': 224, 'scale': [0.08, 1.0], 'ratio': [3 / 4, 4 / 3],
     'hflip': 0.5, 'aa': 'rand-m7-mstd0.5-inc1', 'batch_size': 192, 'global_batch_size': 1536,
@@ -67,8 +68,8 @@ FIGURES = {  # top-1 of Table 2; of imagenet_short in Appendix B
     'imagenet': '80.24', 'imagenet_stock': '79.50', 'imagenet_short': '78.1', 'cifar10': '94.41',
     'cifar10_stock': '93.66', 'cifar100': '78.76', 'cifar100_stock': '76.86',
 }
-# Ablations by what their figure stands beside in the paper's text: Section 3.1.2, 3.2.1, Appendix B, D and E. N_act is by
-# coded block, of what "(24/32, 16/32, 8/32) in stages (s2, s3, s4)" and the like leave coded.
+# Ablations by what their figure stands beside in the paper's text: Section 3.1.2, 3.2.1, Appendix B, D and E. N_act
+# is by coded block, of what "(24/32, 16/32, 8/32) in stages (s2, s3, s4)" and the like leave coded.
 ABLATIONS = {
     'imagenet_mu4': ('79.81', {'mu': 4.0}, [16] * 6 + [8] * 3),
     'imagenet_short_i': ('less than 77', {}, [24] * 4 + [16] * 6 + [8] * 3),
