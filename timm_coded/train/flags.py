@@ -78,6 +78,8 @@ def add_image_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--train-crop-mode', choices=['rrc', 'rkrc', 'rkrr'])
     group.add_argument('--scale', type=POSITIVE, nargs=2, metavar=('MIN', 'MAX'), help='area of a random crop')
     group.add_argument('--ratio', type=POSITIVE, nargs=2, metavar=('MIN', 'MAX'), help='its aspect ratio')
+    group.add_argument('--train-pad', type=COUNT, metavar='PIXELS', help='pad by so many black pixels and crop '
+                       '--img-size at random, without resizing; in the place of the random resized crop')
     group.add_argument('--hflip', type=FRACTION, default=0.5)
     group.add_argument('--vflip', type=FRACTION, default=0.0)
     group.add_argument('--color-jitter', type=POSITIVE, default=0.4)

@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 from .device_augment import BoxSampler, DeviceAugment
 from .errors import UserError
 from .loader import Batches, create_batches
+from .pad_crop import pad_and_crop
 from .replicas import Replica
 from .sampler import EvaluationSampler, TrainingSampler
 from .samples import Samples
@@ -49,6 +50,7 @@ def create_training_batches(
         )
     except (AssertionError, KeyError, ValueError) as error:
         raise UserError(f'--aa {args.aa}: timm does not know this policy ({error or type(error).__name__})') from error
+    transform = pad_and_crop(args, transform, config['input_size'][-1])
     boxes = BoxSampler(args.reprob, args.recount) if args.reprob and not args.no_aug else None
     samples = Samples(dataset, transform, args.seed, boxes)
     return create_batches(samples, sampler, args.batch_size, args.workers)
