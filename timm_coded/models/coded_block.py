@@ -25,8 +25,8 @@ class CodedBottleneck(Bottleneck):
         x <- sum_n drop_n t_n / sqrt(E_avg)                      energy normalisation, then dropSubNN (Section 3.1.3)
         energies = E(t_n) / E_avg                                what the coding loss and the early decoder see
 
-    The scaling is applied to z_n, whose convolution by conv3 is that sum. With energy_norm off, which the paper's public
-    code offers (`--Energy-normalization`), E_avg is 1: the energies are E(t_n), Eq. (2).
+    The scaling is applied to z_n, whose convolution by conv3 is that sum. With energy_norm off, as an option of the
+    paper's public code has it (`--Energy-normalization`), E_avg is 1: the energies are E(t_n), Eq. (2).
     """
 
     # Below this mean energy a block counts as silent: its outputs stay at zero, and its gradients finite.

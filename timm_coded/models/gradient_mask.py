@@ -1,7 +1,8 @@
 """Gradient masking: from a sample only some subNNs learn, and its output stays what it was.
 
-Appendix E of the paper zeroes gradients in the place of the coding loss; its public code (`--Mask-grads`) does so between
-energy normalisation and dropSubNN, x_n <- m_n x_n + (1 - m_n) stop_gradient(x_n). Two forms of the sum of these x_n:
+Appendix E of the paper zeroes gradients in the place of the coding loss; its public code (`--Mask-grads`) does so
+between energy normalisation and dropSubNN, x_n <- m_n x_n + (1 - m_n) stop_gradient(x_n), with m the codeword of the
+sample's class. Two forms of the sum of these x_n, with z the scaled input of conv3:
 - conv3(m z) + stop_gradient(conv3((1 - m) z)), two convolutions and a sum that is rounded in another order;
 - one convolution of z whose backward pass is that of m z. It is here: cheaper, and the same output bit for bit.
 """
@@ -30,7 +31,7 @@ class _MaskedGradient(torch.autograd.Function):
         # autocast is off by now: what it cast for the convolution has to be cast again
         z_grad = conv2d_input(z.shape, weight.to(grad.dtype), grad) * mask
         weight_grad = conv2d_weight((z * mask).to(grad.dtype), weight.shape, grad)
-        return z_grad.to(z.dtype), weight_grad.to(weight.dtype), None
+        return z_grad, weight_grad, None
 
 
 @torch.jit.unused
