@@ -327,3 +327,33 @@ def test_keep_of_an_unknown_block_or_shape_is_an_error():
 def test_small_models_take_images_of_8_pixels():
     assert isinstance(build('coded_resnext11_10x11d'), CodedResNet)
     assert build('coded_resnext11_10x11d')(torch.randn(2, 3, 8, 8)).shape == (2, 10)
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+def test_options_script_and_trace_as_they_run(tmp_path):
+    options = dict(energy_norm=False, drop_per_block=True)
+    model = build('coded_resnext29_10x11d', **options).train()
+    x = images('coded_resnext29_10x11d')
+    scripted = torch.jit.script(model)
+    scripted.save(tmp_path / 'scripted.pt')
+    traced = torch.fx.symbolic_trace(copy.deepcopy(model))
+    found = []
+    for forward in (model, traced, scripted):
+        model.load_state_dict(build('coded_resnext29_10x11d').state_dict())  # the batch norms that scripting shares
+        torch.manual_seed(2)
+        found.append(forward(x))
+    assert torch.equal(found[0], found[1])
+    torch.testing.assert_close(found[2], found[0], rtol=1e-4, atol=1e-4)
+    last, _ = build('coded_resnext29_10x11d', **options).forward_intermediates(x)
+    assert torch.equal(last, build('coded_resnext29_10x11d', **options).forward_features(x))
+    assert not torch.equal(last, build('coded_resnext29_10x11d').forward_features(x))
+
+
+def test_options_pass_through_every_way_of_making_a_model():
+    options = dict(energy_norm=False, drop_per_block=True)
+    stock = build('resnext50_32x4d').state_dict()
+    result = build('coded_resnext50_32x4d', **options).load_state_dict(stock)
+    assert not result.missing_keys and not result.unexpected_keys
+    x = images('coded_resnext29_10x11d')
+    features = build('coded_resnext29_10x11d', features_only=True, **options)(x)
+    assert torch.equal(features[-1], build('coded_resnext29_10x11d', **options).forward_features(x))

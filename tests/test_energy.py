@@ -1,13 +1,10 @@
 """The quadratic energies are the paper's: output, energies and every gradient equal the materialised form's."""
-import copy
-
 import pytest
 import timm
 import torch
-from materialised import materialised_block, materialised_network
+from materialised import assert_same_training_step, materialised_block
 
 import timm_coded
-from timm_coded import CodingLoss
 
 MODELS = {
     'coded_resnext29_10x11d': dict(num_classes=10, img_size=8),
@@ -30,42 +27,11 @@ def images(name, batch=3):
     return torch.randn(batch, 3, size, size, dtype=torch.float64)
 
 
-def gradients(model, loss):
-    model.zero_grad()
-    loss.backward()
-    return {name: p.grad.clone() for name, p in model.named_parameters()}
-
-
-def assert_equal_to_1e_10(actual, expected):
-    scale = max(1., expected.abs().max().item())
-    assert (actual - expected).abs().max().item() <= 1e-10 * scale
-
-
-def assert_same_training_step(model, x, keep, drop):
-    model.draw_drop_masks = lambda x: drop
-    loss_fn = CodingLoss(torch.nn.CrossEntropyLoss(), model, mu=3.0)
-    target = torch.arange(len(x)) % model.num_classes
-    state = copy.deepcopy(model.state_dict())  # batch norms move in training: both start from the same
-
-    logits, energies = model.forward_energies(x, keep)
-    actual = gradients(model, loss_fn((logits, energies), target))
-    model.load_state_dict(state)
-    expected_logits, expected_energies = materialised_network(model, x, keep, drop)
-    expected = gradients(model, loss_fn((expected_logits, expected_energies), target))
-
-    assert_equal_to_1e_10(logits, expected_logits)
-    assert len(energies) == len(expected_energies) == len(model.coded_blocks) > 0
-    for energy, expected_energy in zip(energies, expected_energies):
-        assert_equal_to_1e_10(energy, expected_energy)
-    for name in expected:
-        assert_equal_to_1e_10(actual[name], expected[name])
-
-
 @pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('name', MODELS)
 def test_training_step_equals_the_materialised_form_to_1e_10(name, form):
     model = build(name, form, drop_subnn=0.).train()
-    assert_same_training_step(model, images(name), keep=None, drop={})
+    assert_same_training_step(model, images(name))
 
 
 @pytest.mark.parametrize('form', FORMS)
@@ -75,7 +41,45 @@ def test_drop_subnn_and_removal_equal_the_materialised_form_to_1e_10(form):
     drop = {n: torch.bernoulli(torch.full((3, 20), 0.7)).double() / 0.7 for n in (8, 4)}
     one, each = torch.ones(20).double(), torch.bernoulli(torch.full((3, 20), 0.6)).double()
     one[[0, 7]] = 0
+    model.draw_drop_masks = lambda x: drop
     assert_same_training_step(model, x, keep={'layer2.1': one, 'layer3.2': each}, drop=drop)
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_without_energy_norm_the_step_equals_the_materialised_form_to_1e_10(form):
+    model = build('coded_resnext29_20x6d', form, energy_norm=False).train()
+    x = images('coded_resnext29_20x6d')
+    drop = {n: torch.bernoulli(torch.full((3, 20), 0.7)).double() / 0.7 for n in (8, 4)}
+    model.draw_drop_masks = lambda x: drop
+    keep = {'layer2.1': torch.bernoulli(torch.full((3, 20), 0.6)).double()}
+    assert_same_training_step(model, x, keep=keep, drop=drop, energy_norm=False)
+
+
+def test_without_energy_norm_energies_grow_with_the_square_of_the_outputs():
+    model = build('coded_resnext29_10x11d', 'gram', energy_norm=False).eval()
+    block, x = model.layer3[1], torch.randn(2, 1024, 4, 4, dtype=torch.float64)
+    energies = []
+    block(x, energies=energies)
+    with torch.no_grad():
+        block.conv3.weight.mul_(3)
+    block(x, energies=energies)
+    torch.testing.assert_close(energies[1], 9 * energies[0])
+
+
+def test_drop_per_block_draws_a_mask_for_each_block_and_equals_the_materialised_form_to_1e_10():
+    model = build('coded_resnext29_20x6d', 'gram', drop_per_block=True, drop_subnn=0.3).train()
+    x = images('coded_resnext29_20x6d')
+    torch.manual_seed(7)
+    drop = {name: torch.empty(3, 20).bernoulli_(0.7) / 0.7 for name in model.coded_blocks}
+    assert not any(torch.equal(drop['layer2.0'], drop[name]) for name in ('layer2.1', 'layer2.2'))
+    torch.manual_seed(7)
+    assert_same_training_step(model, x, drop=drop)
+
+
+def test_drop_per_block_is_off_in_evaluation():
+    x = images('coded_resnext29_20x6d')
+    each = build('coded_resnext29_20x6d', 'gram', drop_per_block=True, drop_subnn=0.5).eval()
+    assert torch.equal(each(x), build('coded_resnext29_20x6d', 'gram').eval()(x))
 
 
 def test_removed_subnns_have_no_energy_and_the_rest_still_sum_to_n():

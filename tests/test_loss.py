@@ -23,12 +23,13 @@ def output(batch=4, num_classes=10):
     return torch.randn(batch, num_classes), [10 * energy / energy.sum(1, keepdim=True) for energy in energies]
 
 
-def equation_5(energies, codewords, target, num_active):
-    """Eq. (5) sample by sample and digit by digit."""
+def equation_5(energies, codewords, target, num_active, exponent=4, threshold=0):
+    """Eq. (5) sample by sample and digit by digit, and its generalisation in the paper's public code."""
     total = 0.
     for sample, k in enumerate(target.tolist()):
         for n in range(10):
-            total += (num_active / 10 * energies[sample, n].item() - codewords[k, n].item()) ** 4 / 10
+            distance = abs(num_active / 10 * energies[sample, n].item() - codewords[k, n].item())
+            total += max(distance - threshold, 0) ** exponent / 10
     return total / len(target)
 
 
@@ -165,6 +166,69 @@ def test_energies_in_bf16_logits_are_summed_in_float32(model):
 def test_logits_alone_of_a_coded_model_are_an_error(model):
     with pytest.raises(ValueError, match='2 coded blocks: call the loss with model.forward_energies'):
         CodingLoss(nn.CrossEntropyLoss(), model)(torch.randn(4, 10), torch.arange(4))
+
+
+GENERAL = [(2, 0), (1, 0), (3, 0), (1.5, 0), (4, 0.2), (1, 0.2), (2.5, 0.1)]
+
+
+@pytest.mark.parametrize('exponent, threshold', GENERAL)
+def test_exponent_and_threshold_are_those_of_the_public_code(model, exponent, threshold):
+    logits, energies = output()
+    target = torch.tensor([3, 0, -1, 3])
+    valid = target >= 0
+    loss = CodingLoss(nn.CrossEntropyLoss(), model, exponent=exponent, threshold=threshold)
+    loss((logits, energies), target)
+    for block, energy, active in zip(('layer2.0', 'layer3.0'), energies, (5, 3)):
+        expected = equation_5(energy[valid], model.codewords(block), target[valid], active, exponent, threshold)
+        assert loss.parts[block].item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize('exponent, threshold', GENERAL)
+def test_exponent_and_threshold_of_soft_targets(model, exponent, threshold):
+    target = torch.tensor([3, 0, 9, 3])
+    hard, soft = (CodingLoss(criterion, model, exponent=exponent, threshold=threshold)
+                  for criterion in (nn.CrossEntropyLoss(), SoftTargetCrossEntropy()))
+    one_hot = nn.functional.one_hot(target, 10).float()
+    torch.testing.assert_close(soft(output(), one_hot), hard(output(), target))
+
+
+@pytest.mark.parametrize('exponent, threshold', [(4, 0), *GENERAL])
+def test_gradients_are_those_of_the_formula_and_finite_at_its_corners(model, exponent, threshold):
+    target = torch.arange(10)
+    exact = model.codewords('layer2.0').double() * 2  # energies of the codewords: distance 0
+    steps = torch.tensor([0., 0.15, -0.15, 0.6, -0.6, 0., 0.3, -0.3, 2., 0.]).double()
+    for energies in (exact, exact + steps / 0.5):
+        energies.requires_grad_()
+        loss = CodingLoss(nn.CrossEntropyLoss(), model, exponent=exponent, threshold=threshold)
+        total = loss((torch.zeros(10, 10), [energies, exact.detach()]), target)
+        gradient, = torch.autograd.grad(total, energies)
+        distance = energies.detach() * 0.5 - model.codewords('layer2.0')
+        beyond = (distance.abs() - threshold).clamp(min=0)
+        slope = torch.where(beyond > 0, exponent * beyond.pow(exponent - 1) * distance.sign(), 0.)
+        torch.testing.assert_close(gradient, loss.mu * 0.5 * slope / 100)
+
+
+def test_exponent_4_and_threshold_0_are_the_default_bit_for_bit(model):
+    target = torch.tensor([3, 0, 9, 3])
+    logits, energies = output()
+    default = CodingLoss(nn.CrossEntropyLoss(), model)
+    assert torch.equal(default((logits, energies), target),
+                       CodingLoss(nn.CrossEntropyLoss(), model, exponent=4, threshold=0)((logits, energies), target))
+    words = model.codewords('layer3.0')[target].float()
+    fourth_power = (words[0].mean() * energies[1] - words).pow(4).mean(1).sum() / 4
+    assert torch.equal(default.parts['layer3.0'], fourth_power)
+
+
+@pytest.mark.parametrize('kwargs, message', [
+    (dict(exponent=0.5), 'exponent is 0.5, expected at least 1'),
+    (dict(exponent=float('nan')), 'exponent is nan'),
+    (dict(exponent=float('inf')), 'exponent is inf'),
+    (dict(threshold=-0.1), 'threshold is -0.1'),
+    (dict(threshold=float('nan')), 'threshold is nan'),
+])
+def test_exponents_below_1_and_negative_thresholds_are_errors(model, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        CodingLoss(nn.CrossEntropyLoss(), model, **kwargs)
 
 
 @pytest.mark.parametrize('mu', [-1.0, float('nan')])

@@ -8,6 +8,7 @@ from timm.models.resnet import Bottleneck
 from torch import Tensor
 
 from .energy import subnn_energies
+from .gradient_mask import masked_gradient_conv
 from .packed_conv import groups_per_pack
 
 # Leaves of torch.fx graphs: what they do depends on dtypes, which symbolic tracing cannot branch on.
@@ -24,7 +25,8 @@ class CodedBottleneck(Bottleneck):
         x <- sum_n drop_n t_n / sqrt(E_avg)                      energy normalisation, then dropSubNN (Section 3.1.3)
         energies = E(t_n) / E_avg                                what the coding loss and the early decoder see
 
-    The scaling is applied to z_n, whose convolution by conv3 is that sum.
+    The scaling is applied to z_n, whose convolution by conv3 is that sum. With energy_norm off, as an option of the
+    paper's public code has it (`--Energy-normalization`), E_avg is 1: the energies are E(t_n), Eq. (2).
     """
 
     # Below this mean energy a block counts as silent: its outputs stay at zero, and its gradients finite.
@@ -35,6 +37,7 @@ class CodedBottleneck(Bottleneck):
         self.num_subnns = cardinality
         self.num_active = cardinality
         self.drop_subnn = 0.
+        self.energy_norm = True
         self.energy_pack = 0
         self.block_name = ''
 
@@ -48,6 +51,7 @@ class CodedBottleneck(Bottleneck):
             x: Tensor,
             drop: Optional[Dict[int, Tensor]] = None,
             keep: Optional[Dict[str, Tensor]] = None,
+            learn: Optional[Dict[str, Tensor]] = None,
             energies: Optional[List[Tensor]] = None,
     ) -> Tensor:
         """Run the block.
@@ -56,6 +60,8 @@ class CodedBottleneck(Bottleneck):
             x: [B, C_in, H, W].
             drop: dropSubNN masks [B, N] by num_active. In training a block for which it has none draws its own.
             keep: Masks [N] or [B, N] by block name, 0 for a removed subNN; blocks not named keep all.
+            learn: Masks [N] or [B, N] by block name, 0 for a subNN that gets no gradient through the output (see
+                `masked_gradient_conv`); in blocks not named all learn.
             energies: A list that gets this block's energies [B, N] appended. An out-parameter, so that the module
                 returns one tensor, which is what forward hooks, feature extractors and timm expect of a block.
 
@@ -63,6 +69,7 @@ class CodedBottleneck(Bottleneck):
             [B, C_out, H', W'].
         """
         shortcut = x
+        learning: Optional[Tensor] = None
 
         x = self.act1(self.bn1(self.conv1(x)))
         x = self.aa(self.act2(self.drop_block(self.bn2(self.conv2(x)))))
@@ -70,7 +77,13 @@ class CodedBottleneck(Bottleneck):
             x, normalised = self.normalise(x, drop, keep)
             if energies is not None:
                 energies.append(normalised)
-        x = self.bn3(self.conv3(x))
+            if learn is not None:
+                learning = learn.get(self.block_name)
+        if learning is None:
+            x = self.conv3(x)
+        else:
+            x = masked_gradient_conv(x, self.conv3.weight, learning)
+        x = self.bn3(x)
 
         if self.se is not None:
             x = self.se(x)
@@ -88,15 +101,19 @@ class CodedBottleneck(Bottleneck):
             drop: Optional[Dict[int, Tensor]],
             keep: Optional[Dict[str, Tensor]],
     ) -> Tuple[Tensor, Tensor]:
-        """Scale the subNNs' channels z [B, N * d, H, W]; returns them and the normalised energies [B, N]."""
+        """Scale the subNNs' channels z [B, N * d, H, W]; returns them and the energies [B, N] after it."""
         energies = subnn_energies(z, self.conv3.weight, self.num_subnns, self.energy_pack)
         kept: Optional[Tensor] = None
         if keep is not None:
             kept = keep.get(self.block_name)
         if kept is not None:
             energies = energies * kept
-        mean = energies.mean(1, keepdim=True).clamp_min(self.silent_energy)
-        scale = mean.rsqrt().expand(-1, self.num_subnns)
+        if self.energy_norm:
+            mean = energies.mean(1, keepdim=True).clamp_min(self.silent_energy)
+            scale = mean.rsqrt().expand(-1, self.num_subnns)
+            energies = energies / mean
+        else:
+            scale = torch.ones_like(energies)
         if kept is not None:
             scale = scale * kept
         mask: Optional[Tensor] = None
@@ -107,11 +124,11 @@ class CodedBottleneck(Bottleneck):
         if mask is not None:
             scale = scale * mask
         scale = scale.to(z.dtype).repeat_interleave(z.shape[1] // self.num_subnns, dim=1)
-        return z * scale[:, :, None, None], energies / mean
+        return z * scale[:, :, None, None], energies
 
 
 class CodedStage(nn.Sequential):
-    """Blocks in sequence that hand the same dropSubNN masks, removals and list of energies to each."""
+    """Blocks in sequence that hand the same masks and list of energies to each."""
 
     def __init__(self, *blocks) -> None:
         super().__init__(*blocks)
@@ -122,14 +139,15 @@ class CodedStage(nn.Sequential):
             x: Tensor,
             drop: Optional[Dict[int, Tensor]] = None,
             keep: Optional[Dict[str, Tensor]] = None,
+            learn: Optional[Dict[str, Tensor]] = None,
             energies: Optional[List[Tensor]] = None,
     ) -> Tensor:
         """[B, C_in, H, W] -> [B, C_out, H', W']; the other arguments are those of `CodedBottleneck.forward`."""
         for block in self:
             if self.grad_checkpointing and not torch.jit.is_scripting():
-                x = run_checkpointed(block, x, drop, keep, energies)
+                x = run_checkpointed(block, x, drop, keep, learn, energies)
             else:
-                x = block(x, drop, keep, energies)
+                x = block(x, drop, keep, learn, energies)
         return x
 
 
@@ -139,13 +157,14 @@ def run_checkpointed(
         x: Tensor,
         drop: Optional[Dict[int, Tensor]],
         keep: Optional[Dict[str, Tensor]],
+        learn: Optional[Dict[str, Tensor]],
         energies: Optional[List[Tensor]],
 ) -> Tensor:
     """`block` under gradient checkpointing. Its energies leave as a result: the recomputation must not append again."""
 
     def run(x: Tensor) -> Tuple[Tensor, List[Tensor]]:
         own: List[Tensor] = []
-        return block(x, drop, keep, own), own
+        return block(x, drop, keep, learn, own), own
 
     x, own = checkpoint(run, x)
     if energies is not None:

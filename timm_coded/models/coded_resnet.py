@@ -10,6 +10,7 @@ from .coded_block import CodedBottleneck, CodedStage, draw_drop_mask
 from .codeword_buffers import adopt_codewords, scheme_buffer_name
 from .num_active import NumActive, check_num_active
 from .scheme_source import SchemeSource, resolve_scheme
+from .subnn_masks import check_subnn_masks
 
 
 class CodedResNet(ResNet):
@@ -31,6 +32,8 @@ class CodedResNet(ResNet):
             base_width: int,
             num_active: NumActive,
             drop_subnn: float = 0.1,
+            drop_per_block: bool = False,
+            energy_norm: bool = True,
             scheme_source: SchemeSource = 'optimal',
             num_classes: int = 1000,
             in_chans: int = 3,
@@ -48,6 +51,9 @@ class CodedResNet(ResNet):
             base_width: Bottleneck width d of a subNN in the first stage.
             num_active: For each stage, how many subNNs work for a class (N_act): one number, or one for each block.
             drop_subnn: Probability p_drop of dropSubNN, Section 3.1.3.
+            drop_per_block: Each block draws a dropSubNN mask of its own, as the paper's public code does without
+                `--Same-code-Same-mask`. The paper's blocks of one scheme share it.
+            energy_norm: Energy normalisation, Eq. (3). Without it the energies are those of Eq. (2).
             scheme_source: 'optimal', 'paper', 'search' (see `timm_coded.coding_scheme`), or the path of a scheme file;
                 or several paths, each for the blocks with the N_act of its words.
             num_classes: Number K of classes and of codewords.
@@ -87,6 +93,7 @@ class CodedResNet(ResNet):
         self.stage_names = tuple(info['module'] for info in self.feature_info[1:])
         self.num_subnns = cardinality
         self.drop_subnn = drop_subnn
+        self.drop_per_block = drop_per_block
         self.scheme_source = scheme_source
         self.coded_blocks = []
         self._num_active_of = {}
@@ -97,6 +104,7 @@ class CodedResNet(ResNet):
                 block.block_name = f'{name}.{index}'
                 block.num_active = block_active
                 block.drop_subnn = drop_subnn
+                block.energy_norm = energy_norm
                 if block_active < cardinality:
                     self.coded_blocks.append(block.block_name)
                     self._num_active_of[block.block_name] = block_active
@@ -138,10 +146,34 @@ class CodedResNet(ResNet):
                 f'{block!r} is not a coded block; the coded blocks are {", ".join(self.coded_blocks) or "none"}')
         return getattr(self, scheme_buffer_name(self._num_active_of[block], self.num_subnns))
 
+    @torch.jit.ignore
+    def class_masks(self, target: Tensor) -> Dict[str, Tensor]:
+        """Which subNNs work for each sample's class: the codewords as masks for `forward_energies`.
+
+        Args:
+            target: Classes [B] of any integer type; for -1 no subNN works.
+
+        Returns:
+            For every coded block, by name, [B, N] in float32: 1 = active, 0 = inactive.
+
+        Raises:
+            ValueError: target holds soft targets, whose classes' subNNs together may be all of them.
+        """
+        if target.is_floating_point():
+            raise ValueError(
+                'masks of soft targets: mixup, cutmix and the like mix classes, each with subNNs of its own; expected '
+                'classes, of an integer type. Label smoothing goes with them where the loss does it')
+        target = target.long()
+        valid = (target >= 0)[:, None]
+        return {block: (self.codewords(block)[target.clamp_min(0)] * valid).float() for block in self.coded_blocks}
+
     def draw_drop_masks(self, x: Tensor) -> Dict[int, Tensor]:
-        """One dropSubNN mask [B, N] for each scheme, by num_active; none in evaluation (Section 3.1.3)."""
+        """One dropSubNN mask [B, N] for each scheme, by num_active (Section 3.1.3).
+
+        None in evaluation, and none where blocks draw their own.
+        """
         masks: Dict[int, Tensor] = {}
-        if self.training and self.drop_subnn > 0.:
+        if self.training and self.drop_subnn > 0. and not self.drop_per_block:
             for num_active in self.scheme_sizes:
                 masks[num_active] = draw_drop_mask(x, self.num_subnns, self.drop_subnn)
         return masks
@@ -150,15 +182,16 @@ class CodedResNet(ResNet):
             self,
             x: Tensor,
             keep: Optional[Dict[str, Tensor]] = None,
+            learn: Optional[Dict[str, Tensor]] = None,
             energies: Optional[List[Tensor]] = None,
     ) -> Tensor:
-        """[B, in_chans, H, W] -> [B, num_features, H', W']; keep and energies as in `CodedBottleneck.forward`."""
+        """[B, in_chans, H, W] -> [B, num_features, H', W']; the rest is as in `CodedBottleneck.forward`."""
         x = self.maxpool(self.act1(self.bn1(self.conv1(x))))
         drop = self.draw_drop_masks(x)
-        x = self.layer1(x, drop, keep, energies)
-        x = self.layer2(x, drop, keep, energies)
-        x = self.layer3(x, drop, keep, energies)
-        x = self.layer4(x, drop, keep, energies)
+        x = self.layer1(x, drop, keep, learn, energies)
+        x = self.layer2(x, drop, keep, learn, energies)
+        x = self.layer3(x, drop, keep, learn, energies)
+        x = self.layer4(x, drop, keep, learn, energies)
         return x
 
     @torch.jit.ignore
@@ -166,6 +199,7 @@ class CodedResNet(ResNet):
             self,
             x: Tensor,
             keep: Optional[Mapping[str, Tensor]] = None,
+            learn: Optional[Mapping[str, Tensor]] = None,
     ) -> Tuple[Tensor, List[Tensor]]:
         """Logits, and what the subNNs put out on the way to them.
 
@@ -173,33 +207,25 @@ class CodedResNet(ResNet):
             x: [B, in_chans, H, W].
             keep: SubNNs to remove: a mapping from a coded block's name to a mask, [N] or [B, N], 1 = kept, 0 = removed
                 before the energy normalisation. Blocks not named keep all.
+            learn: Gradient masking (Appendix E; `--Mask-grads` of the paper's public code): a mapping from a coded
+                block's name to a mask, [N] or [B, N]. Where it is 0, the sample's gradient does not flow through the
+                subNN's normalised output, neither into the subNN nor into E_avg. Values stay as they are. What the
+                other subNNs' outputs and the energies owe to the subNN, by E_avg and in the coding loss, is not masked.
+                In blocks not named all subNNs learn. `class_masks` gives those of the coding scheme.
 
         Returns:
             The logits [B, K], and for every coded block, in the order of `coded_blocks`, the normalised energies
             [B, N] of its subNNs in float32, Eq. (3): before dropSubNN, each sample's sum N (0 in a silent block).
+            Without energy_norm they are those of Eq. (2).
 
         Raises:
-            ValueError: keep names a block that is not coded, or a mask has another shape.
+            ValueError: keep or learn names a block that is not coded, or a mask has another shape.
         """
+        keep = check_subnn_masks('keep', keep, self.coded_blocks, self.num_subnns, x)
+        learn = check_subnn_masks('learn', learn, self.coded_blocks, self.num_subnns, x)
         energies: List[Tensor] = []
-        x = self.forward_features(x, self._check_keep(keep, x), energies)
+        x = self.forward_features(x, keep, learn, energies)
         return self.forward_head(x), energies
-
-    def _check_keep(self, keep: Optional[Mapping[str, Tensor]], x: Tensor) -> Optional[Dict[str, Tensor]]:
-        if keep is None:
-            return None
-        masks = {}
-        for name, mask in keep.items():
-            if name not in self._num_active_of:
-                raise ValueError(
-                    f'keep names {name!r}; the coded blocks are {", ".join(self.coded_blocks) or "none"}')
-            mask = torch.as_tensor(mask, device=x.device)
-            if mask.shape not in ((self.num_subnns,), (x.shape[0], self.num_subnns)):
-                raise ValueError(
-                    f'keep[{name!r}] has shape {tuple(mask.shape)}, expected ({self.num_subnns},) or '
-                    f'({x.shape[0]}, {self.num_subnns}): a mask of the subNNs, for all samples or for each')
-            masks[name] = mask.to(torch.promote_types(x.dtype, torch.float32))
-        return masks
 
     def forward_intermediates(
             self,

@@ -1,0 +1,39 @@
+"""Masks of subNNs by block name, as callers give them: checked, and in the form that blocks take."""
+from typing import Dict, Mapping, Optional, Sequence
+
+import torch
+from torch import Tensor
+
+
+def check_subnn_masks(
+        argument: str,
+        masks: Optional[Mapping[str, Tensor]],
+        coded_blocks: Sequence[str],
+        num_subnns: int,
+        x: Tensor,
+) -> Optional[Dict[str, Tensor]]:
+    """Masks on the device of `x`, in its type or float32, whichever is the wider.
+
+    Args:
+        argument: The caller's name of the masks, for error messages.
+        masks: By block name, each [N] or [B, N]; None for none.
+        coded_blocks: The names allowed.
+        num_subnns: N.
+        x: The model's input, [B, ...].
+
+    Raises:
+        ValueError: a name is not that of a coded block, or a mask has another shape.
+    """
+    if masks is None:
+        return None
+    checked = {}
+    for name, mask in masks.items():
+        if name not in coded_blocks:
+            raise ValueError(f'{argument} names {name!r}; the coded blocks are {", ".join(coded_blocks) or "none"}')
+        mask = torch.as_tensor(mask, device=x.device)
+        if mask.shape not in ((num_subnns,), (x.shape[0], num_subnns)):
+            raise ValueError(
+                f'{argument}[{name!r}] has shape {tuple(mask.shape)}, expected ({num_subnns},) or '
+                f'({x.shape[0]}, {num_subnns}): a mask of the subNNs, for all samples or for each')
+        checked[name] = mask.to(torch.promote_types(x.dtype, torch.float32))
+    return checked
