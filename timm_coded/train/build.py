@@ -127,10 +127,17 @@ def create_optimizer(args: argparse.Namespace, model: nn.Module) -> torch.optim.
 
 
 def create_ema(args: argparse.Namespace, model: nn.Module) -> ModelEmaV3 | None:
-    """timm's moving average of the model, still on the CPU like the model; None without `--model-ema`."""
+    """The moving average of the model, still on the CPU like the model; None without `--model-ema`."""
     if not args.model_ema:
         return None
-    return ModelEmaV3(model, decay=args.model_ema_decay, use_warmup=args.model_ema_warmup, foreach=False)
+    return MovingAverage(model, decay=args.model_ema_decay, use_warmup=args.model_ema_warmup, foreach=False)
+
+
+class MovingAverage(ModelEmaV3):
+    """timm's, whose first update has a weight of 1: on XLA a constant, and so a graph of its own for the first step."""
+
+    def get_decay(self, step: int | None = None) -> float:
+        return super().get_decay(step) or 2 ** -26  # too little to make a difference in float32
 
 
 class Schedule:

@@ -70,17 +70,17 @@ class Mail:
     def post(self, rank: int, status: int, text: str) -> None:
         """How a replica has ended."""
         draft = self.folder / f'draft-{rank}'
-        draft.write_text(json.dumps([time.time(), status, text]))
+        draft.write_text(json.dumps([status, time.time() if status == CRASHED else rank, text]))
         draft.rename(self.folder / f'end-{rank}')
 
     def verdict(self) -> tuple[int, str]:
         """The run's exit status and its cause: of several replicas' ends the one that is the others' cause."""
-        ends = sorted(json.loads(path.read_text()) for path in self.folder.glob('end-*'))
-        for wanted in (USER_ERROR, CRASHED, STOPPED):
-            for _, status, text in ends:
+        ends = sorted(json.loads(path.read_text()) for path in self.folder.glob('end-*'))  # the first crash comes first
+        for wanted in (USER_ERROR, CRASHED, STOPPED, FINISHED):
+            for status, _, text in ends:
                 if status == wanted:
                     return status, text
-        return (FINISHED, '') if ends else (CRASHED, 'error: no replica has told how it ended')
+        return CRASHED, 'error: no replica has told how it ended'
 
 
 def watch_signals(mail: Mail) -> None:
@@ -105,6 +105,8 @@ def serve(args: argparse.Namespace, work: Work, mail: Mail, rank: int) -> int:
         status, text = USER_ERROR, f'error: {error}'
     except Exception:
         status, text = CRASHED, f'replica {rank} failed:\n{traceback.format_exc()}'.rstrip()
+    if status in (FINISHED, STOPPED):
+        replicas.leave()
     mail.post(rank, status, text)
     return status
 
@@ -151,9 +153,7 @@ def run_process(args: argparse.Namespace, work: Work, mail: Mail, rank: int, cou
         'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': str(count), 'LOCAL_WORLD_SIZE': str(count),
         'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port),
     }
-    status = serve(args, work, mail, rank)
-    sys.stdout.flush()
-    os._exit(status)  # threads of a library that wait for a lost replica must not hold it up
+    sys.exit(serve(args, work, mail, rank))
 
 
 def launch_on_chips(args: argparse.Namespace, work: Work, mail: Mail) -> None:

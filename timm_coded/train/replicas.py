@@ -248,6 +248,12 @@ def find_processes(backend: str) -> Alone | Processes:
     return Processes(backend) if int(os.environ.get('WORLD_SIZE', 1)) > 1 else Alone()
 
 
+def leave() -> None:
+    """Takes leave of the other processes, at the end of the work."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def ahead(batches: Batches, send: Callable[[Any], Any]) -> Iterator[list[Tensor]]:
     """Sends ahead what worker processes load; what this process loads itself, one by one.
 

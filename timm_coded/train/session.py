@@ -4,7 +4,7 @@ import math
 from typing import Any, Callable
 
 from .args import write_args
-from .build import Schedule, create_ema, create_optimizer
+from .build import Schedule, create_criteria, create_ema, create_optimizer
 from .checkpoint import Checkpoints
 from .engine import Training, evaluate, train_epoch
 from .errors import UserError
@@ -44,6 +44,8 @@ class Session:
         self.replica = replica = parts.replica
         model = parts.model
         ema = create_ema(args, model)
+        if ema and found and 'state_dict_ema' in found[1]:
+            restore_model(ema.module, found[1]['state_dict_ema'], found[0], args.override_resume)
         replica.place(model)
         if ema:
             replica.place(ema.module)
@@ -71,16 +73,14 @@ class Session:
         self.checkpoints = self.open(found) if replica.rank == 0 else None
 
     def restore(self, path: Any, state: dict[str, Any]) -> None:
-        """Puts back what the model does not hold: optimizer, moving average, and the place in the run."""
+        """Puts back what is not in the models: the optimizer's state, and the place in the run."""
         self.first_epoch, self.first_step = state['epoch'] + 1, state['step']
         try:
             restore_optimizer(self.training.optimizer, self.args.opt, state, path)
-            if self.training.ema and 'state_dict_ema' in state:
-                restore_model(self.training.ema.module, state['state_dict_ema'], path, override=False)
         except UserError:
             if not self.args.override_resume:
                 raise
-            self.progress.say('--override-resume: optimizer and moving average start anew')
+            self.progress.say('--override-resume: the optimizer starts anew')
         if self.first_step > self.parts.steps:
             raise UserError(f'cannot resume {path}: it is at step {self.first_step} of an epoch, which has '
                             f'{self.parts.steps} here')
@@ -168,9 +168,10 @@ class Session:
                 raise self.stopped(epoch, parts.steps)
 
         for prefix, model in zip(('', 'ema_'), self.training.models()):
+            criterion = create_criteria(self.args, model)[1]  # its own codewords: the same graph for both
             found = evaluate(
-                model, parts.eval_criterion, parts.augment, parts.eval_batches, self.replica, self.progress,
-                parts.amp_dtype, after_step)
+                model, criterion, parts.augment, parts.eval_batches, self.replica, self.progress, parts.amp_dtype,
+                after_step)
             metrics |= {prefix + name: value for name, value in found.items()}
         broken = [name.replace('_', ' ') for name, value in metrics.items() if not math.isfinite(value)]
         self.report_broken(broken, f'the evaluation of epoch {epoch}')
