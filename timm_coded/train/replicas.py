@@ -105,8 +105,16 @@ class XlaReplica:
         self.xm.set_rng_state(seed, str(self.device))
 
     def place(self, model: nn.Module) -> None:
-        """Moves a model to the device, and at once: zeros and ones left for the first step would be constants there."""
+        """Moves a model to the device.
+
+        Single numbers, as BatchNorm's counts of batches, are sent as data: torch_xla makes constants of 0 and 1 and one
+        input of equal numbers, so that the first step, after which they differ, would have a graph of its own.
+        """
+        numbers = [buffer for buffer in model.buffers() if buffer.ndim == 0]
+        sent = self.xm.send_cpu_data_to_device([buffer.clone() for buffer in numbers], self.device) if numbers else []
         model.to(self.device)
+        for buffer, value in zip((buffer for buffer in model.buffers() if buffer.ndim == 0), sent):
+            buffer.data = value
         self.xla.sync()
 
     def autocast(self, dtype: torch.dtype | None) -> ContextManager:
