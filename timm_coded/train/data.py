@@ -104,11 +104,13 @@ def read_split(args: argparse.Namespace, split: str) -> Dataset:
             download=args.dataset_download,
         )
     root = find_split(args.data_dir, split)
-    if os.path.isdir(root) and not tars_in(root):
-        return read_class_folders(root, args.class_map)
-    if os.path.isdir(root) and any(entry.is_dir() and entry.name[0] != '.' for entry in os.scandir(root)):
-        raise UserError(f'{root} has both folders and tar files, such as {tars_in(root)[0]}: leave one kind of them, '
-                        'and move the other away')
+    if os.path.isdir(root):
+        tars = tars_in(root)
+        if not tars:
+            return read_class_folders(root, args.class_map)
+        if [entry for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != '.']:
+            raise UserError(f'{root} has both folders and tar files, such as {tars[0]}: leave one kind of them, and '
+                            'move the other away')
     return ImageDataset(root, reader=read_class_tars(root, args.class_map))
 
 
