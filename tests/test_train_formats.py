@@ -251,3 +251,23 @@ def test_info_json_is_read_as_timm_names_it(argv_of, tmp_path):
     (root / '_info.json').rename(root / 'info.json')
     assert json.loads((root / 'info.json').read_text())['splits']['train']['num_samples'] == 9
     assert [len(dataset) for dataset in open_with('--dataset', 'wds/', root)] == [9, 5]
+
+
+def test_samples_without_a_label_are_left_out_of_shards(folders, tmp_path):
+    """timm marks them by -1, which would be taken for a filler."""
+    info = pack_shards(folders / 'val', tmp_path, 'val', 9, 'label')
+    with tarfile.open(tmp_path / info['filenames'][0], 'a') as tar:
+        add(tar, 'unknown.json', b'{"label": -1}')
+        add(tar, 'unknown.jpg', images_of(folders / 'val')[0][0].read_bytes())
+    write_info(tmp_path, validation=info)
+    _, validation = open_datasets(parse_args(['--dataset', 'wds/', str(tmp_path), '--train-split', 'validation']))
+    assert len(validation) == 5
+
+
+def test_tar_that_was_cut_while_in_use_is_named(argv_of, tmp_path):
+    root = tmp_path / 'tars'
+    shutil.copytree(argv_of('classes')[0], root)
+    train, _ = open_with(root)
+    path = root / 'train' / 'dog.tar'
+    path.write_bytes(path.read_bytes()[:700])
+    assert Samples(train, PILToTensor(), 3)[0, 0].unreadable == (f'{path}/0.jpg', f'{path} is cut short')

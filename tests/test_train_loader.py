@@ -71,6 +71,12 @@ def test_any_number_of_workers_makes_the_same_images_in_every_epoch(folder):
         assert equal(list(alone), list(shared))
 
 
+def test_an_image_is_augmented_anew_in_each_epoch(folder):
+    samples = samples_of(folder, 1, BoxSampler(1.0, 3), **AUGMENTED)
+    assert not torch.equal(samples[0, 5].image, samples[1, 5].image)
+    assert not torch.equal(samples[0, 5].boxes[0], samples[1, 5].boxes[0])
+
+
 def test_an_image_does_not_depend_on_those_before_it(folder):
     samples = samples_of(folder, 1, **AUGMENTED)
     expected = samples[0, 5].image

@@ -1,8 +1,9 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from image_folder import make_image_folder
-from types import SimpleNamespace
 
 from timm_coded.train.args import parse_args
 from timm_coded.train.data import open_datasets
@@ -86,6 +87,21 @@ def test_mix_depends_on_seed_epoch_and_first_image_alone(folder, mode):
     assert equal(whole[1:2], shared), "replica 1's first batch is the second of one replica"
     for _, targets, _ in whole:
         torch.testing.assert_close(targets.sum(1), torch.ones(4))
+
+
+def test_each_mode_mixes_with_a_number_for_the_batch_the_pair_or_the_image(folder):
+    argv = ['--mixup', 1.0, '--smoothing', 0.0, '--mixup-mode']
+    images, _ = batches_of(folder)[0]
+    counts = {}
+    for mode in ('batch', 'pair', 'elem'):
+        mix, _ = batches_of(folder, *argv, mode)[0]
+        numbers = []
+        for image, mirror, mixed in zip(images.float(), images.flip(0).float(), mix.float()):
+            difference = image - mirror
+            numbers.append(float(((mixed - mirror) * difference).sum() / (difference ** 2).sum()))  # least squares
+        counts[mode] = len({round(number, 1) for number in numbers})
+        assert mode == 'elem' or abs(numbers[0] - numbers[3]) < 0.01
+    assert counts['batch'] == 1 and 1 < counts['pair'] <= 2 < counts['elem'] <= 4
 
 
 def test_batches_are_mixed_unlike_each_other(folder):

@@ -82,10 +82,11 @@ def open_split(args: argparse.Namespace, split: str) -> Dataset:
         raise
     except Exception as error:  # each library has errors of its own
         what = f'--dataset {args.dataset}' if args.dataset else 'the class folders'
+        where = f' in {args.data_dir}' if args.data_dir else ''
         reason = str(error) or type(error).__name__
-        raise UserError(f'cannot open {what} in {args.data_dir}, split {split!r}: {reason}') from error
+        raise UserError(f'cannot open {what}{where}, split {split!r}: {reason}') from error
     if not len(dataset):
-        raise UserError(f'--dataset {args.dataset} in {args.data_dir}: the split {split!r} has no images')
+        raise UserError(f'--dataset {args.dataset}: the split {split!r} has no images')
     return dataset
 
 

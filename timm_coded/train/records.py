@@ -11,7 +11,7 @@ from .slices import Slice, Slices
 
 
 class RecordReader(Reader):
-    """A split of a prepared data set with 'image' and 'label': encoded image and target by index, for `ImageDataset`.
+    """A split of a prepared data set with 'image' and 'label': encoded image and target by index.
 
     In the place of timm's stream by TensorFlow, which repeats images where replicas and workers do not divide a split
     evenly. ArrayRecord files are read by TensorFlow Datasets' own data source, TFRecord files by an index of theirs.
@@ -30,8 +30,8 @@ class RecordReader(Reader):
         try:
             import tensorflow_datasets as tfds
         except ImportError as error:
-            raise UserError(f"--dataset tfds/{name} needs TensorFlow Datasets, which cannot be imported ({error}): pip "
-                            "install 'timm_coded[data]'") from None
+            raise UserError(f'--dataset tfds/{name} needs TensorFlow Datasets, which cannot be imported ({error}): '
+                            "pip install 'timm_coded[data]'") from None
         folder = tfds.builder(name, data_dir=root).data_dir
         if not os.path.exists(os.path.join(folder, 'dataset_info.json')):
             raise UserError(f'tfds/{name} is not in {folder}: prepare it with the tfds command first')
@@ -39,7 +39,8 @@ class RecordReader(Reader):
         self.features = builder.info.features
         if not {'image', 'label'} <= set(self.features):
             raise UserError(f"tfds/{name} has {', '.join(self.features)}: expected 'image' and 'label'")
-        self.class_to_idx = {label: index for index, label in enumerate(getattr(self.features['label'], 'names', None) or ())}
+        names = getattr(self.features['label'], 'names', None) or ()
+        self.class_to_idx = {label: index for index, label in enumerate(names)}
         self.decoders = {'image': tfds.decode.SkipDecoding()}
         self.split = f'{folder}, {split}'
         kind = builder.info.file_format.value

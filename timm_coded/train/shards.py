@@ -25,17 +25,13 @@ def read_shards(root: str, split: str) -> SliceReader:
         UserError: there is no such split, or a shard is missing, damaged or has an image without a class.
     """
     files, expected, label_key = find_split(root, split)
-    images, names, targets = [], [], []
-    for file in files:
-        for key, image, label in read_pairs(file, label_key):
-            if label >= 0:  # -1 stands for no label, in timm too
-                images.append(image)
-                names.append(key)
-                targets.append(label)
-    if expected and len(images) != expected:
-        raise UserError(f'{root}, split {split!r}: found {len(images)} images in {len(files)} shards, not {expected}')
-    if not images:
+    pairs = [pair for file in files for pair in read_pairs(file, label_key)]
+    labelled = [pair for pair in pairs if pair[2] >= 0]  # -1 stands for no label, in timm too
+    if expected and expected not in (len(pairs), len(labelled)):
+        raise UserError(f'{root}, split {split!r}: found {len(pairs)} images in {len(files)} shards, not {expected}')
+    if not labelled:
         raise UserError(f'{root}, split {split!r}: the {len(files)} shards have no images')
+    names, images, targets = zip(*labelled)
     return SliceReader(images, names, targets, {}, root)
 
 

@@ -10,8 +10,8 @@ def check_targets(dataset: Dataset, num_classes: int) -> None:
     targets = known_targets(dataset)
     wrong = np.flatnonzero((targets < 0) | (targets >= num_classes))
     if len(wrong):
-        raise UserError(f'{wrong_target(name_of(dataset, wrong[0]), targets[wrong[0]], num_classes)} ({len(wrong)} such '
-                        'images)')
+        first = wrong_target(name_of(dataset, wrong[0]), targets[wrong[0]], num_classes)
+        raise UserError(f'{first} ({len(wrong)} such images)')
 
 
 def wrong_target(name: str, target: int, num_classes: int) -> str:

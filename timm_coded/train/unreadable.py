@@ -24,7 +24,7 @@ class Unreadable:
         self.reasons[name] = reason
         if len(self.reasons) > self.limit:
             if not self.limit:
-                raise UserError(f'cannot read the image {name}: {reason}; --skip-corrupt N would leave out up to N such')
+                raise UserError(f'cannot read the image {name}: {reason}; --skip-corrupt N leaves out up to N such')
             listed = '; '.join(f'{name}: {reason}' for name, reason in self.reasons.items())
             raise UserError(f'{len(self.reasons)} images cannot be read, --skip-corrupt allows {self.limit}: {listed}')
         self.say(f'left out {name}: {reason} (number {len(self.reasons)} of the {self.limit} that --skip-corrupt '
