@@ -9,7 +9,7 @@ def make_image_folder(root: Path, classes: dict[str, int], size: tuple[int, int]
     """`classes[name]` JPEG files in root/name, each with its own colours."""
     rng = np.random.default_rng(0)
     for name, count in classes.items():
-        (root / name).mkdir(parents=True)
+        (root / name).mkdir(parents=True, exist_ok=True)
         for number in range(count):
             coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
             Image.fromarray(coarse).resize(size, Image.BICUBIC).save(root / name / f'{number}.jpg', quality=90)

@@ -1,8 +1,11 @@
 import builtins
+import errno
+import os
 
 import numpy as np
 import pytest
 from image_folder import make_image_folder
+from image_formats import pack_classes, pack_folder
 
 from timm_coded.train.args import parse_args
 from timm_coded.train.data import class_names, open_datasets
@@ -58,7 +61,12 @@ def test_class_folders_open_as_two_splits(tmp_path):
 @pytest.mark.parametrize('argv, expected', [
     ([], 'DATA_DIR'),
     (['/no/such/folder'], '/no/such/folder does not exist'),
-    (['--dataset', 'wds/imagenet', '/tmp'], 'streamed'),
+    (['--dataset', 'hfids/imagenet', '/tmp'], 'hfids/imagenet: a stream can be neither resumed .* use hfds/'),
+    (['--dataset', 'wds/', '/tmp'], "/tmp has no split 'train'"),
+    (['--dataset', 'wds/', '/tmp', '--class-map', 'x.txt'], 'leave out --class-map'),
+    (['--dataset', 'tfds/x', '/tmp', '--dataset-download'], 'leave out --dataset-download'),
+    (['--synthetic', '/tmp'], 'leave out /tmp'),
+    (['--synthetic', '--dataset', 'digits'], 'leave out --dataset digits'),
     (['--dataset', 'torch/nothing', '/tmp'], 'torch/nothing'),
     (['--dataset', 'cifar10', '/tmp'], "--dataset cifar10: expected 'digits', torch/NAME"),
     (['--dataset', 'torch/cifar10', '/tmp'], 'torch/cifar10 in /tmp'),
@@ -95,3 +103,90 @@ def test_evaluation_alone_needs_no_training_images(tmp_path):
     make_image_folder(tmp_path / 'val', {'cat': 1, 'dog': 1})
     train, validation = open_with(tmp_path, '--eval-only')
     assert train is None and len(validation) == 2
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_empty_class_folder_is_named(tmp_path, split):
+    """timm passes it over, and numbers the classes after it one lower."""
+    for name in ('train', 'val'):
+        make_image_folder(tmp_path / name, {'cat': 1, 'eel': 1})
+    (tmp_path / split / 'dog').mkdir()
+    (tmp_path / split / 'dog' / 'notes.txt').write_text('no image')
+    with pytest.raises(UserError, match=f'the class folder {tmp_path}/{split}/dog has no images'):
+        open_with(tmp_path)
+
+
+def test_empty_class_tar_and_folder_in_a_tar_are_named(tmp_path):
+    folder = make_image_folder(tmp_path / 'folders', {'cat': 1, 'eel': 1})
+    (folder / 'dog').mkdir()
+    for split in ('train', 'val'):
+        pack_folder(folder, tmp_path / f'{split}.tar')
+        pack_classes(folder, tmp_path / 'classes' / split)
+    for root, tar in ((tmp_path, 'train.tar'), (tmp_path / 'classes', 'train')):
+        with pytest.raises(UserError, match=f'{root}/{tar}: the class dog has no images'):
+            open_with(root)
+
+
+def test_image_outside_the_class_folders_is_named(tmp_path):
+    """It would be a class of its own, numbered before all others."""
+    for name in ('train', 'val'):
+        make_image_folder(tmp_path / name, {'cat': 1, 'eel': 1})
+    stray = tmp_path / 'train' / 'stray.jpg'
+    stray.write_bytes((tmp_path / 'train' / 'cat' / '0.jpg').read_bytes())
+    with pytest.raises(UserError, match=f'{stray} is in no class folder'):
+        open_with(tmp_path)
+
+
+def test_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    """`os.walk` passes it over in silence; its own error is raised here, since root may read every folder."""
+    for name in ('train', 'val'):
+        make_image_folder(tmp_path / name, {'cat': 1, 'eel': 1})
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith('train/eel'):
+            raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    with pytest.raises(UserError, match=f'cannot read the folder {tmp_path}/train/eel: Permission denied'):
+        open_with(tmp_path)
+
+
+def test_hidden_folders_and_a_class_map_leave_empty_folders_alone(tmp_path):
+    for name in ('train', 'val'):
+        make_image_folder(tmp_path / name, {'cat': 1, 'eel': 1})
+        (tmp_path / name / '.ipynb_checkpoints').mkdir()
+    assert class_names(open_with(tmp_path)[0]) == ['cat', 'eel']
+    (tmp_path / 'train' / 'dog').mkdir()
+    (tmp_path / 'classes.txt').write_text('eel\ncat\n')
+    assert class_names(open_with(tmp_path, '--class-map', tmp_path / 'classes.txt')[0]) == ['eel', 'cat']
+
+
+def test_folder_with_class_folders_and_tars_is_refused(tmp_path):
+    """An unpacking that was interrupted leaves such a one: it has fewer classes than it should."""
+    make_image_folder(tmp_path / 'val', {'cat': 1, 'eel': 1})
+    pack_classes(tmp_path / 'val', tmp_path / 'train')
+    make_image_folder(tmp_path / 'train', {'cat': 1})
+    with pytest.raises(UserError, match=f'{tmp_path}/train has both folders and tar files, such as .*cat.tar'):
+        open_with(tmp_path)
+
+
+def test_one_tar_for_both_splits_is_refused(tmp_path):
+    tar = pack_folder(make_image_folder(tmp_path / 'images', {'cat': 1, 'eel': 1}), tmp_path / 'images.tar')
+    with pytest.raises(UserError, match='has no folder for each split'):
+        open_with(tar)
+    assert len(open_with(tar, '--eval-only')[1]) == 2
+
+
+@pytest.mark.parametrize('argv, world, lengths', [
+    (['-b', '4'], 1, (400, 40)),
+    (['-b', '4', '-vb', '8'], 2, (800, 160)),
+    (['-b', '4', '--global-batch-size', '32'], 2, (3200, 80)),
+])
+def test_synthetic_images_last_100_steps_and_10_to_validate(argv, world, lengths):
+    train, validation = open_datasets(parse_args(['--synthetic', *argv]), world)
+    assert (len(train), len(validation)) == lengths
+    assert len(class_names(train)) == 1000
+    train, validation = open_datasets(parse_args(['--synthetic', '--num-classes', '7', '--eval-only']), world)
+    assert train is None and len(class_names(validation)) == 7

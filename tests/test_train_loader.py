@@ -11,6 +11,7 @@ from timm_coded.train import replicas
 from timm_coded.train.device_augment import BoxSampler
 from timm_coded.train.errors import UserError
 from timm_coded.train.loader import create_batches
+from timm_coded.train.sampler import EvaluationSampler, TrainingSampler
 from timm_coded.train.samples import Samples, seeded, to_rgb
 
 AUGMENTED = dict(is_training=True, auto_augment='rand-m7-mstd0.5-inc1', interpolation='random', use_prefetcher=True)
@@ -23,12 +24,21 @@ def folder(tmp_path):
 
 
 def samples_of(folder, seed=0, boxes=None, **transform):
-    return Samples(create_dataset('', root=str(folder)), create_transform(16, **transform), seed, boxes)
+    dataset = create_dataset('', root=str(folder))
+    return Samples(dataset, create_transform(16, **transform), len(dataset.reader.class_to_idx), seed, boxes)
+
+
+def batches_of(samples, workers=0, batch_size=4, is_training=True):
+    length = len(samples)
+    sampler = TrainingSampler(length, batch_size, 1, 0, 1, samples.seed) if is_training else \
+        EvaluationSampler(length, 0, 1)
+    return create_batches(samples, sampler, batch_size, workers)
 
 
 def epoch_of(samples, epoch, workers=0, batch_size=4, is_training=True):
-    batches = create_batches(samples, batch_size, workers, is_training)
-    batches.set_epoch(epoch)
+    batches = batches_of(samples, workers, batch_size, is_training)
+    if is_training:
+        batches.set_epoch(epoch)
     return list(batches)
 
 
@@ -54,19 +64,25 @@ def test_an_epoch_is_the_same_again_and_unlike_the_next(folder):
 
 def test_any_number_of_workers_makes_the_same_images_in_every_epoch(folder):
     samples = samples_of(folder, 1, BoxSampler(0.5, 3), **AUGMENTED)
-    alone, shared = create_batches(samples, 4, 0, True), create_batches(samples, 4, 2, True)
+    alone, shared = batches_of(samples, 0), batches_of(samples, 2)
     for epoch in (0, 1):  # the second finds the workers at work already
         alone.set_epoch(epoch)
         shared.set_epoch(epoch)
         assert equal(list(alone), list(shared))
 
 
+def test_an_image_is_augmented_anew_in_each_epoch(folder):
+    samples = samples_of(folder, 1, BoxSampler(1.0, 3), **AUGMENTED)
+    assert not torch.equal(samples[0, 5].image, samples[1, 5].image)
+    assert not torch.equal(samples[0, 5].boxes[0], samples[1, 5].boxes[0])
+
+
 def test_an_image_does_not_depend_on_those_before_it(folder):
     samples = samples_of(folder, 1, **AUGMENTED)
-    expected = samples[0, 5][0]
+    expected = samples[0, 5].image
     random.seed(7), np.random.seed(7), torch.manual_seed(7)
     samples[0, 2]
-    assert torch.equal(samples[0, 5][0], expected)
+    assert torch.equal(samples[0, 5].image, expected)
 
 
 def test_loading_leaves_the_random_numbers_of_the_process_alone(folder):
@@ -99,14 +115,14 @@ def test_evaluation_pads_the_last_batch_with_ignored_targets(folder, workers):
     images, targets = map(torch.cat, zip(*epoch_of(samples, 0, workers, batch_size=5, is_training=False)))
     assert len(images) == 15
     assert targets.tolist() == [0] * 7 + [1] * 6 + [-1] * 2
-    assert torch.equal(images[:13], torch.stack([samples[0, index][0] for index in range(13)]))
+    assert torch.equal(images[:13], torch.stack([samples[0, index].image for index in range(13)]))
 
 
 @pytest.mark.parametrize('workers', [0, 2])
 @pytest.mark.parametrize('is_training', [True, False])
 def test_corrupt_image_stops_the_epoch_by_its_name(folder, workers, is_training):
     broken = truncate(folder / 'dog' / '3.jpg')
-    batches = create_batches(samples_of(folder, **PLAIN), 1, workers, is_training)
+    batches = batches_of(samples_of(folder, **PLAIN), workers, 1, is_training)
     with pytest.raises(UserError, match=f'cannot read the image {broken}: (?i:.*truncated)'):
         for _ in replicas.create('cpu').send(batches):
             pass
@@ -116,8 +132,9 @@ def test_file_that_is_gone_or_is_no_image_is_named(folder):
     samples = samples_of(folder, **PLAIN)
     (folder / 'cat' / '0.jpg').unlink()
     (folder / 'cat' / '1.jpg').write_text('not an image')
-    assert f'{folder}/cat/0.jpg: [Errno 2]' in str(samples[0, 0])
-    assert f'{folder}/cat/1.jpg: cannot identify' in str(samples[0, 1])
+    for index, reason in ((0, '[Errno 2]'), (1, 'cannot identify')):
+        name, found = samples[0, index].unreadable
+        assert name == f'{folder}/cat/{index}.jpg' and found.startswith(reason)
 
 
 def test_grey_and_palette_images_become_rgb(tmp_path):
@@ -146,7 +163,7 @@ def test_image_without_a_known_range_is_an_error(kind):
 
 @pytest.mark.parametrize('workers', [0, 2])
 def test_image_that_cannot_be_transformed_is_named(folder, workers):
-    samples = Samples(create_dataset('', root=str(folder)), fail)
+    samples = Samples(create_dataset('', root=str(folder)), fail, 2)
     with pytest.raises(UserError, match=r'cannot transform the image .*\.jpg: ZeroDivisionError'):
         epoch_of(samples, 0, workers)
 

@@ -3,6 +3,7 @@ import time
 
 import pytest
 
+from timm_coded.train import prefetch as prefetch_module
 from timm_coded.train.prefetch import DEPTH, prefetch
 
 
@@ -48,3 +49,15 @@ def test_leaving_early_stops_the_thread():
         if batch == 3:
             break
     assert threading.active_count() == before
+
+
+def test_thread_that_dies_without_a_word_is_an_error_at_once(monkeypatch):
+    class Dying(threading.Thread):
+        def run(self):
+            self._target = None
+
+    monkeypatch.setattr(prefetch_module.threading, 'Thread', Dying)
+    started = time.monotonic()
+    with pytest.raises(RuntimeError, match='the thread that loads ahead ended'):
+        list(prefetch(range(3), lambda batch: batch))
+    assert time.monotonic() - started < 5

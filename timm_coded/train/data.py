@@ -2,47 +2,73 @@
 import argparse
 import os
 
-from timm.data import create_dataset
+from timm.data import ImageDataset, create_dataset
 from torch.utils.data import Dataset
 
+from .class_folders import read_class_folders
 from .digits import Digits
 from .errors import UserError
+from .records import RecordReader
+from .shards import read_shards
+from .slices import SliceReader
+from .synthetic import Synthetic
+from .tars import read_class_tars, tars_in
 
-STREAMED = ('hfids/', 'tfds/', 'wds/')  # timm's iterable readers
+KINDS = ('torch/', 'hfds/', 'wds/', 'tfds/')
+SYNONYMS = (('train', 'training'), ('val', 'valid', 'validation', 'eval', 'evaluation'))  # as timm has them
 
 
-def open_datasets(args: argparse.Namespace) -> tuple[Dataset | None, Dataset]:
+def open_datasets(args: argparse.Namespace, world: int = 1) -> tuple[Dataset | None, Dataset]:
     """The training (but with `--eval-only`) and the validation split of `--dataset` in `DATA_DIR`, without transforms.
+
+    All of them give an image by its index, streams are indexed: which is what makes shuffling, sharing among `world`
+    replicas, evaluation and resuming exact for all.
 
     Raises:
         UserError: the folder or split is missing or empty, the two splits name different classes, or the data set is of
             a kind that is not supported.
     """
-    if args.dataset.lower().startswith(STREAMED):
-        raise UserError(f'--dataset {args.dataset}: streamed data sets are not supported; '
-                        'use class folders, torch/ or hfds/')
-    if args.dataset not in ('', 'digits') and not args.dataset.startswith(('torch/', 'hfds/')):
-        raise UserError(f"--dataset {args.dataset}: expected 'digits', torch/NAME, hfds/NAME, or none, for class "
-                        'folders')
-    if args.dataset == 'digits':
-        if args.data_dir:
-            raise UserError(f'--dataset digits comes with scikit-learn: leave out the data folder {args.data_dir}')
-    elif not args.data_dir and not args.dataset.startswith('hfds/'):
-        raise UserError('which images? Give DATA_DIR, the folder of the images, or --dataset digits')
-    elif args.data_dir and not args.dataset_download and not os.path.exists(args.data_dir):
-        raise UserError(f'the data folder {args.data_dir} does not exist')
+    check_flags(args)
+    if args.synthetic:
+        step = args.global_batch_size or world * args.batch_size
+        validation = Synthetic(10 * world * (args.validation_batch_size or args.batch_size), args.num_classes or 1000)
+        return None if args.eval_only else Synthetic(100 * step, args.num_classes or 1000), validation
     if args.eval_only:
         return None, open_split(args, args.val_split)
     train, validation = (open_split(args, split) for split in (args.train_split, args.val_split))
     folders = [folder_of(train), folder_of(validation)]
     if None not in folders and os.path.commonpath(folders) in folders:  # the same, or one inside the other
         raise UserError(f'{args.data_dir} has no folder for each split: expected {args.train_split}/ and '
-                        f'{args.val_split}/ (or val/), each with one folder per class')
+                        f'{args.val_split}/ (or val/) with a folder or tar for each class, or {args.train_split}.tar '
+                        f'and {args.val_split}.tar')
     if class_names(train) != class_names(validation):
         only = sorted(set(map(str, class_names(train))) ^ set(map(str, class_names(validation))))
         raise UserError(f'the splits {args.train_split} and {args.val_split} have different classes: only one of them '
                         f'has images of {", ".join(only[:5])}{", ..." if len(only) > 5 else ""}')
     return train, validation
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    name = args.dataset
+    if args.synthetic:
+        if args.data_dir or name:
+            raise UserError(f'--synthetic takes no images: leave out {args.data_dir or f"--dataset {name}"}')
+        return
+    if name.lower().startswith('hfids/'):
+        raise UserError(f'--dataset {name}: a stream can be neither resumed nor evaluated exactly; use hfds/')
+    if name not in ('', 'digits') and not name.startswith(KINDS):
+        raise UserError(f"--dataset {name}: expected 'digits', torch/NAME, hfds/NAME, wds/, tfds/NAME, or none, for "
+                        'class folders or tars')
+    if name.startswith(('wds/', 'tfds/')) and (args.class_map or args.dataset_download):
+        flag = '--class-map' if args.class_map else '--dataset-download'
+        raise UserError(f'--dataset {name} is read as it lies there: leave out {flag}')
+    if name == 'digits':
+        if args.data_dir:
+            raise UserError(f'--dataset digits comes with scikit-learn: leave out the data folder {args.data_dir}')
+    elif not args.data_dir and not name.startswith(('hfds/', 'tfds/')):
+        raise UserError('which images? Give DATA_DIR, the folder of the images, --dataset digits, or --synthetic')
+    elif args.data_dir and not args.dataset_download and not os.path.exists(args.data_dir):
+        raise UserError(f'the data folder {args.data_dir} does not exist')
 
 
 def open_split(args: argparse.Namespace, split: str) -> Dataset:
@@ -51,20 +77,49 @@ def open_split(args: argparse.Namespace, split: str) -> Dataset:
             raise UserError(f"--dataset digits has the splits 'train' and 'validation', not {split!r}")
         return Digits(split)
     try:
-        dataset = create_dataset(
+        dataset = read_split(args, split)
+    except UserError:
+        raise
+    except Exception as error:  # each library has errors of its own
+        what = f'--dataset {args.dataset}' if args.dataset else 'the class folders'
+        where = f' in {args.data_dir}' if args.data_dir else ''
+        reason = str(error) or type(error).__name__
+        raise UserError(f'cannot open {what}{where}, split {split!r}: {reason}') from error
+    if not len(dataset):
+        raise UserError(f'--dataset {args.dataset}: the split {split!r} has no images')
+    return dataset
+
+
+def read_split(args: argparse.Namespace, split: str) -> Dataset:
+    kind, _, name = args.dataset.partition('/')
+    if kind == 'wds':
+        return ImageDataset(args.data_dir, reader=read_shards(args.data_dir, split))
+    if kind == 'tfds':
+        return ImageDataset(args.data_dir, reader=RecordReader(name, args.data_dir, split))
+    if kind:
+        return create_dataset(
             args.dataset,
             root=args.data_dir,
             split=split,
             class_map=args.class_map,
             download=args.dataset_download,
         )
-    except (AssertionError, ImportError, KeyError, OSError, RuntimeError, ValueError) as error:
-        what = f'--dataset {args.dataset}' if args.dataset else 'the class folders'
-        reason = str(error) or type(error).__name__
-        raise UserError(f'cannot open {what} in {args.data_dir}, split {split!r}: {reason}') from error
-    if not len(dataset):
-        raise UserError(f'--dataset {args.dataset} in {args.data_dir}: the split {split!r} has no images')
-    return dataset
+    root = find_split(args.data_dir, split)
+    if os.path.isdir(root):
+        tars = tars_in(root)
+        if not tars:
+            return read_class_folders(root, args.class_map)
+        if [entry for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != '.']:
+            raise UserError(f'{root} has both folders and tar files, such as {tars[0]}: leave one kind of them, and '
+                            'move the other away')
+    return ImageDataset(root, reader=read_class_tars(root, args.class_map))
+
+
+def find_split(root: str, split: str) -> str:
+    """The folder or tar file of a split in `root`; `root` itself where there is none."""
+    names = [split, *(name for names in SYNONYMS if split in names for name in names)]
+    paths = [os.path.join(root, name + ending) for name in names for ending in ('', '.tar')]
+    return next(filter(os.path.exists, paths), root)
 
 
 def class_names(dataset: Dataset) -> list:
@@ -76,6 +131,7 @@ def class_names(dataset: Dataset) -> list:
 
 
 def folder_of(dataset: Dataset) -> str | None:
-    """The folder that was scanned for images, by timm's readers or torchvision's ImageFolder."""
+    """The folder or tar that was searched for class folders, by timm's readers, ours or torchvision's ImageFolder."""
     source = getattr(dataset, 'reader', dataset)
-    return os.path.realpath(source.root) if hasattr(source, 'samples') else None
+    is_tree = hasattr(source, 'samples') or isinstance(source, SliceReader) and source.class_to_idx
+    return os.path.realpath(source.root) if is_tree else None

@@ -1,17 +1,25 @@
 """How images become the model's input: timm's transforms on the host, normalisation and erasing on the device."""
 import argparse
+from typing import Callable
 
+import torch
+from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from torch import nn
 from torch.utils.data import Dataset
+from torchvision.transforms import PILToTensor
 
 from .device_augment import BoxSampler, DeviceAugment
 from .errors import UserError
 from .loader import Batches, create_batches
+from .mixing import create_mixing
 from .pad_crop import pad_and_crop
 from .replicas import Replica
 from .sampler import EvaluationSampler, TrainingSampler
 from .samples import Samples
+from .synthetic import Synthetic
+from .targets import check_targets
+from .unreadable import Unreadable
 
 
 def create_training_batches(
@@ -20,11 +28,15 @@ def create_training_batches(
         config: dict,
         replica: Replica,
         accumulation: int = 1,
+        unreadable: Unreadable | None = None,
 ) -> Batches:
     """A replica's shuffled, augmented micro-batches; `config` is `data_config`'s.
 
+    Args:
+        unreadable: the account of `--skip-corrupt`; default: one for this data set alone.
+
     Raises:
-        UserError: there is not one whole step, or timm refuses an option.
+        UserError: there is not one whole step, a target is none of the classes, or timm refuses an option.
     """
     sampler = TrainingSampler(
         len(dataset), args.batch_size, accumulation, replica.rank, replica.world, args.seed)
@@ -32,6 +44,20 @@ def create_training_batches(
         step = replica.world * accumulation * args.batch_size
         flag = '--batch-size' if args.global_batch_size is None else '--global-batch-size'
         raise UserError(f'{len(dataset)} training images are not one batch of {step}: lower {flag}')
+    check_targets(dataset, args.num_classes)
+    size = config['input_size'][-1]
+    mixing = create_mixing(args, size)
+    if isinstance(dataset, Synthetic):
+        dataset, transform = dataset.of_size(size), PILToTensor()
+    else:
+        transform = create_training_transform(args, config)
+    boxes = BoxSampler(args.reprob, args.recount) if args.reprob and not args.no_aug else None
+    samples = Samples(dataset, transform, args.num_classes, args.seed, boxes)
+    unreadable = unreadable or Unreadable(args.skip_corrupt)
+    return create_batches(samples, sampler, args.batch_size, args.workers, mixing, unreadable)
+
+
+def create_training_transform(args: argparse.Namespace, config: dict) -> Callable[[Image.Image], torch.Tensor]:
     try:
         transform = create_transform(
             config['input_size'],
@@ -50,26 +76,42 @@ def create_training_batches(
         )
     except (AssertionError, KeyError, ValueError) as error:
         raise UserError(f'--aa {args.aa}: timm does not know this policy ({error or type(error).__name__})') from error
-    transform = pad_and_crop(args, transform, config['input_size'][-1])
-    boxes = BoxSampler(args.reprob, args.recount) if args.reprob and not args.no_aug else None
-    samples = Samples(dataset, transform, args.seed, boxes)
-    return create_batches(samples, sampler, args.batch_size, args.workers)
+    return pad_and_crop(args, transform, config['input_size'][-1])
 
 
-def create_evaluation_batches(args: argparse.Namespace, dataset: Dataset, config: dict, replica: Replica) -> Batches:
-    """A replica's share of all images in order, the last batch padded; `config` is `data_config`'s."""
+def create_evaluation_batches(
+        args: argparse.Namespace,
+        dataset: Dataset,
+        config: dict,
+        replica: Replica,
+        unreadable: Unreadable | None = None,
+) -> Batches:
+    """A replica's share of all images in order, the last batch padded; `config` is `data_config`'s.
+
+    Args:
+        unreadable: the account of `--skip-corrupt`; default: one for this data set alone.
+
+    Raises:
+        UserError: a target is none of the classes.
+    """
+    check_targets(dataset, args.num_classes)
     sampler = EvaluationSampler(len(dataset), replica.rank, replica.world)
     size = args.eval_img_size or config['input_size'][-1]
-    transform = create_transform(
-        (3, size, size),
-        interpolation=config['interpolation'],
-        mean=config['mean'],
-        crop_pct=config['crop_pct'],
-        crop_mode=config['crop_mode'],
-        use_prefetcher=True,
-    )
+    if isinstance(dataset, Synthetic):
+        dataset, transform = dataset.of_size(size), PILToTensor()
+    else:
+        transform = create_transform(
+            (3, size, size),
+            interpolation=config['interpolation'],
+            mean=config['mean'],
+            crop_pct=config['crop_pct'],
+            crop_mode=config['crop_mode'],
+            use_prefetcher=True,
+        )
     batch_size = args.validation_batch_size or args.batch_size
-    return create_batches(Samples(dataset, transform), sampler, batch_size, args.workers)
+    samples = Samples(dataset, transform, args.num_classes)
+    return create_batches(
+        samples, sampler, batch_size, args.workers, unreadable=unreadable or Unreadable(args.skip_corrupt))
 
 
 def create_augment(args: argparse.Namespace, config: dict, replica: Replica) -> DeviceAugment:

@@ -1,48 +1,92 @@
 """From samples to batches of one shape, by any number of worker processes."""
 import multiprocessing
-from typing import Iterator
+from typing import Iterator, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from .errors import UserError
-from .samples import Samples
+from .mixing import Mixing
+from .samples import IGNORED, Sample
+from .unreadable import Unreadable
 
-IGNORED = -1  # the target of an image that only fills up a batch
+
+class Batch(NamedTuple):
+    """Tensors of a batch, and name and reason of each image of it that could not be read."""
+    tensors: list[torch.Tensor]
+    unreadable: list[tuple[str, str]]
 
 
 class Collate:
-    """Stacks samples to a batch of a fixed size, filled up with copies of the last whose target is -1."""
+    """Stacks samples to a batch of a fixed size, filled up with copies of the last whose target is -1.
 
-    def __init__(self, batch_size: int):
+    Args:
+        batch_size: of each batch.
+        mixing: mixes the images and makes the targets soft, if given.
+    """
+
+    def __init__(self, batch_size: int, mixing: Mixing | None = None):
         self.batch_size = batch_size
+        self.mixing = mixing
 
-    def __call__(self, samples: list) -> list[torch.Tensor] | UserError:
+    def __call__(self, samples: list[Sample | UserError]) -> Batch | UserError:
         for sample in samples:
             if isinstance(sample, UserError):
                 return sample
-        image, _, *boxes = samples[-1]
-        return default_collate(samples + [(image, IGNORED, *boxes)] * (self.batch_size - len(samples)))
+        unreadable = [sample.unreadable for sample in samples if sample.unreadable]
+        filler = samples[-1]._replace(target=IGNORED)
+        samples = samples + [filler] * (self.batch_size - len(samples))
+        boxes = default_collate([sample.boxes for sample in samples])
+        if self.mixing and not unreadable:
+            images, targets = self.mixing(samples)
+        else:
+            images, targets = default_collate([(sample.image, sample.target) for sample in samples])
+        return Batch([images, targets, *boxes], unreadable)
 
 
 class Batches:
-    """A loader whose unreadable images are raised as errors.
+    """A loader that gives every batch of a pass, or raises an error.
 
     Args:
-        loader: of batches, or of `UserError` in the place of one.
+        loader: of a `Batch`, or of a `UserError` in its place.
+        unreadable: the account of images that could not be read.
     """
 
-    def __init__(self, loader: DataLoader):
+    def __init__(self, loader: DataLoader, unreadable: Unreadable):
         self.loader = loader
         self.num_workers = loader.num_workers
+        self.unreadable = unreadable
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[list[torch.Tensor]]:
-        for batch in self.loader:
+        expected, received = len(self), 0
+        for batch in self.received():
             if isinstance(batch, UserError):
                 raise UserError(str(batch))  # raising `batch` would tie it to this frame, and keep the workers alive
+            for name, reason in batch.unreadable:
+                self.unreadable.add(name, reason)
+            received += 1
+            yield batch.tensors
+        if received != expected:
+            raise UserError(f'the loader ended after {received} of {expected} batches: an error in the loader, not in '
+                            'the images; resume the run')
+
+    def received(self) -> Iterator[Batch | UserError]:
+        """What the loader gives; raises `UserError` within seconds of the death of a worker process."""
+        batches = iter(self.loader)
+        while True:
+            try:
+                batch = next(batches, None)
+            except (ConnectionError, EOFError, RuntimeError) as error:
+                if not self.num_workers or str(error).startswith('Caught '):  # raised by the data set, in a worker
+                    raise
+                raise UserError(
+                    f'a loader process died ({" ".join(str(error).split())}): the usual cause is that memory or shared '
+                    'memory (/dev/shm) ran out; lower --workers or --batch-size, and resume the run') from error
+            if batch is None:
+                return
             yield batch
 
     def set_epoch(self, epoch: int, first_step: int = 0) -> None:
@@ -50,21 +94,38 @@ class Batches:
         self.loader.sampler.epoch, self.loader.sampler.first_step = epoch, first_step
 
 
-def create_batches(samples: Samples, sampler: Sampler, batch_size: int, workers: int) -> Batches:
+def create_batches(
+        samples: Dataset,
+        sampler: Sampler,
+        batch_size: int,
+        workers: int,
+        mixing: Mixing | None = None,
+        unreadable: Unreadable | None = None,
+) -> Batches:
     """Batches [batch_size, ...] of the `samples` whose keys the sampler gives, the last one padded.
 
-    Workers come from a fork server, which is started before any thread of XLA and holds none of its locks.
+    Workers come from a fork server, which is started before any thread of XLA and holds none of its locks, and stay for
+    all epochs.
+
+    Args:
+        samples: a `Sample` for each key.
+        sampler: of the keys of a pass.
+        mixing: of the images of a batch, if any.
+        unreadable: the account of images that could not be read; default: the first is an error.
     """
-    return Batches(DataLoader(
-        samples,
-        batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        collate_fn=Collate(batch_size),
-        multiprocessing_context=fork_server() if workers else None,
-        persistent_workers=workers > 0,
-        generator=torch.Generator(),
-    ))
+    return Batches(
+        DataLoader(
+            samples,
+            batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=Collate(batch_size, mixing),
+            multiprocessing_context=fork_server() if workers else None,
+            persistent_workers=workers > 0,
+            generator=torch.Generator(),
+        ),
+        unreadable or Unreadable(),
+    )
 
 
 def fork_server() -> multiprocessing.context.BaseContext:

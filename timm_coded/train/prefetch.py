@@ -11,6 +11,9 @@ def prefetch(batches: Iterable, send: Callable[[Any], Any]) -> Iterator:
 
     Every batch arrives, in order, or the error that `batches` or `send` raised does: an epoch never ends early in
     silence. Leaving the loop early stops the thread.
+
+    Raises:
+        RuntimeError: the thread is gone without a word.
     """
     ready = queue.Queue(DEPTH)
     stop = threading.Event()
@@ -36,7 +39,7 @@ def prefetch(batches: Iterable, send: Callable[[Any], Any]) -> Iterator:
     thread.start()
     try:
         while True:
-            kind, item = ready.get()
+            kind, item = take(ready, thread)
             if kind == 'end':
                 return
             if kind == 'error':
@@ -48,3 +51,14 @@ def prefetch(batches: Iterable, send: Callable[[Any], Any]) -> Iterator:
     finally:
         stop.set()
         thread.join()
+
+
+def take(ready: queue.Queue, thread: threading.Thread) -> tuple[str, Any]:
+    """The next of `ready`, which `thread` fills."""
+    while True:
+        alive = thread.is_alive()  # before the wait: what it put last may still come
+        try:
+            return ready.get(timeout=1)
+        except queue.Empty:
+            if not alive:
+                raise RuntimeError('the thread that loads ahead ended without its last batch') from None

@@ -1,7 +1,7 @@
 """A data set's images as the loop wants them: uint8, repeatably augmented, unreadable ones named."""
 import contextlib
 import random
-from typing import Callable, Iterator
+from typing import Callable, Iterator, NamedTuple
 
 import numpy as np
 import torch
@@ -9,18 +9,40 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from .errors import UserError
+from .sampler import Key
+from .targets import name_of, wrong_target
+
+IGNORED = -1  # the target of an image that only fills up a batch
+
+
+class Sample(NamedTuple):
+    """An image on its way into a batch.
+
+    Attributes:
+        key: epoch and index, as the sampler gave them.
+        image: uint8 [C, H, W].
+        target: class index, or `IGNORED` where the image is a filler.
+        boxes: [count, 4] of random erasing, alone in a tuple; empty without it.
+        unreadable: name and reason, if the image could not be read and this is a filler of its shape.
+    """
+    key: Key
+    image: torch.Tensor
+    target: int
+    boxes: tuple[torch.Tensor, ...] = ()
+    unreadable: tuple[str, str] | None = None
 
 
 class Samples(Dataset):
     """A data set's images, transformed with random numbers that depend on (seed, epoch, index) alone.
 
-    So an image looks the same whichever worker makes it, and in a resumed run. An item is `(image, target)`, uint8
-    [C, H, W] and int, followed by the image's boxes [count, 4] if there is a box sampler. An image that cannot be read
-    comes as a `UserError` that names it: as a value, so that it passes through a worker process without a traceback.
+    So an image looks the same whichever worker makes it, and in a resumed run. An item is a `Sample`; an error that no
+    other image can make up for comes as a `UserError`: as a value, so that it passes through a worker process without a
+    traceback.
 
     Args:
         dataset: a map-style one of timm's, torchvision's or ours, without a transform.
         transform: PIL image to uint8 tensor.
+        num_classes: a target that is none of 0, ..., num_classes - 1 is an error.
         seed: of the run.
         sample_boxes: for random erasing: image to boxes.
     """
@@ -29,6 +51,7 @@ class Samples(Dataset):
             self,
             dataset: Dataset,
             transform: Callable[[Image.Image], torch.Tensor],
+            num_classes: int,
             seed: int = 0,
             sample_boxes: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ):
@@ -36,23 +59,30 @@ class Samples(Dataset):
         self.transform = transform
         self.seed = seed
         self.sample_boxes = sample_boxes
+        self.num_classes = num_classes
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple | UserError:
+    def __getitem__(self, key: Key) -> Sample | UserError:
         epoch, index = key
+        unreadable = None
         try:
             image, target = self.read(index)
         except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
-            return UserError(f'cannot read the image {self.name_of(index)}: {error or type(error).__name__}')
+            image, target = Image.new('RGB', (64, 64)), IGNORED
+            unreadable = name_of(self.dataset, index), str(error) or type(error).__name__
+        else:
+            if not 0 <= target < self.num_classes:
+                return UserError(wrong_target(name_of(self.dataset, index), target, self.num_classes))
         try:
             with seeded(self.seed, epoch, index):
                 image = self.transform(image)
                 boxes = () if self.sample_boxes is None else (self.sample_boxes(image),)
         except Exception as error:  # a policy of --aa may only fail once its operation is drawn
-            return UserError(f'cannot transform the image {self.name_of(index)}: {type(error).__name__}: {error}')
-        return image, target, *boxes
+            name = name_of(self.dataset, index)
+            return UserError(f'cannot transform the image {name}: {type(error).__name__}: {error}')
+        return Sample(key, image, target, boxes, unreadable)
 
     def read(self, index: int) -> tuple[Image.Image, int]:
         """Image and target, past timm's ImageDataset, which puts the next image in the place of an unreadable one."""
@@ -63,11 +93,6 @@ class Samples(Dataset):
         file, target = reader[index]
         with file:
             return to_rgb(Image.open(file)), int(target)
-
-    def name_of(self, index: int) -> str:
-        if hasattr(self.dataset, 'filename'):
-            return self.dataset.filename(index, absolute=True)
-        return self.dataset.samples[index][0] if hasattr(self.dataset, 'samples') else f'number {index}'
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
