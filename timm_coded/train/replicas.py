@@ -2,9 +2,11 @@
 
 `create` gives a replica: one device, and what the loop needs of it. Both kinds have the same methods.
 """
+import contextlib
 import importlib.util
 import logging
 import os
+from pathlib import Path
 from typing import Any, Callable, ContextManager, Iterator
 
 import numpy as np
@@ -49,7 +51,7 @@ class XlaReplica:
         import torch_xla.debug.metrics as metrics
         import torch_xla.runtime as runtime
         logging.disable(disabled)
-        self.xla, self.xm, self.metrics = torch_xla, xm, metrics
+        self.xla, self.xm, self.metrics, self.runtime = torch_xla, xm, metrics, runtime
         self.device = torch_xla.device()
         self.name = f'XLA:{runtime.device_type()}' + ('' if chosen else " (torch_xla's choice: PJRT_DEVICE is not set)")
 
@@ -87,6 +89,22 @@ class XlaReplica:
         """Operators that XLA does not have and that ran on the host."""
         return [name for name in self.metrics.counter_names() if name.startswith('aten::')]
 
+    def device_count(self) -> int:
+        """How many devices the runtime has, those of all replicas."""
+        return self.runtime.global_runtime_device_count()
+
+    @contextlib.contextmanager
+    def profiler(self, folder: Path) -> Iterator[None]:
+        """Traces what device and host do meanwhile, for TensorBoard's profile plugin and for Perfetto."""
+        import torch_xla.debug.profiler as profiler
+        self.xm.wait_device_ops()  # what was started before is none of its steps
+        profiler.start_trace(folder)
+        try:
+            yield
+            self.xm.wait_device_ops()
+        finally:
+            profiler.stop_trace()
+
 
 class TorchReplica:
     """One device by plain PyTorch: 'cpu' or 'cuda'."""
@@ -119,6 +137,18 @@ class TorchReplica:
 
     def fallbacks(self) -> list[str]:
         return []
+
+    def device_count(self) -> int:
+        return torch.cuda.device_count() if self.device.type == 'cuda' else 1
+
+    @contextlib.contextmanager
+    def profiler(self, folder: Path) -> Iterator[None]:
+        with torch.profiler.profile() as profile:
+            yield
+            if self.device.type == 'cuda':
+                torch.cuda.synchronize()
+        folder.mkdir(parents=True, exist_ok=True)
+        profile.export_chrome_trace(str(folder / 'trace.json.gz'))
 
 
 def ahead(batches: Batches, send: Callable[[Any], Any]) -> Iterator[list[torch.Tensor]]:
