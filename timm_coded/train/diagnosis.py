@@ -64,8 +64,8 @@ class Report:
         """What is wrong; of a healthy machine and model there is nothing."""
         found = list(self.mismatches)
         if self.step.recompilations:
-            found.append(f'{self.step.recompilations} graphs were compiled after the first steps, where there should be '
-                         'none: a shape or a constant of the step changes (PT_XLA_DEBUG_LEVEL=1 says where)')
+            found.append(f'{counted(self.step.recompilations, "graph")} compiled after the first steps, where there should '
+                         'be none: a shape or a constant of the step changes (PT_XLA_DEBUG_LEVEL=1 says where)')
         if self.step.fallbacks:
             found.append(f'{", ".join(self.step.fallbacks)} ran on the host, as XLA has no such operator: the device '
                          'waits; take another --model or option')

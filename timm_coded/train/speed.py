@@ -129,8 +129,8 @@ def measure_loader(
 ) -> Speed:
     """Loads batches of training, of as many epochs as it takes, and does nothing with them.
 
-    Workers bring their batches in rounds, of one batch each. While they start, those that are up already work ahead,
-    two batches each, so that the first rounds are no measure; nor is a part of a round.
+    Workers bring their batches in rounds, of one batch each. The first rounds, in which workers start and caches fill,
+    are no measure, nor is a part of a round.
     """
     workers = max(1, batches.num_workers)
     warm_up = workers * WARM_UP
