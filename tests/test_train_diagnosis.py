@@ -77,7 +77,11 @@ def test_what_is_wrong_is_a_problem(changes, expected):
     assert line.startswith(expected)
 
 
-@pytest.mark.parametrize('changes', [{'shared_memory': 2.65}, {'shared_memory': None}, {'shared_memory': 0.0, 'workers': 0}])
+@pytest.mark.parametrize('changes', [
+    {'shared_memory': 2.65},
+    {'shared_memory': None},
+    {'shared_memory': 0.0, 'workers': 0},
+])
 def test_enough_shared_memory_is_no_problem(changes):
     assert replace(TPU, **changes).problems == []
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from image_folder import make_image_folder
 
+from timm_coded.models.packed_conv import PackedConv2d
 from timm_coded.train import doctor as doctor_module
 from timm_coded.train import replicas
 from timm_coded.train.args import parse_args
@@ -66,6 +67,23 @@ def test_steps_of_accumulated_batches_are_timed_whole(slow_device):
     assert report.step.first_seconds > 3 * 0.04
 
 
+def test_measured_step_is_the_runs_own_in_precision_and_packing(monkeypatch, slow_device):
+    dtypes, models = set(), []
+    create_model = doctor_module.create_model
+
+    def create_watched_model(args):
+        model = create_model(args)
+        models.append(model)
+        model.conv1.register_forward_hook(lambda layer, inputs, output: dtypes.add((model.training, output.dtype)))
+        return model
+
+    monkeypatch.setattr(doctor_module, 'create_model', create_watched_model)
+    report, _ = examine(*SMALL, '--amp', '--pack-lanes', '128')
+    assert (True, torch.bfloat16) in dtypes and (True, torch.float32) not in dtypes
+    assert (report.amp_dtype, report.lanes) == ('bfloat16', 128)
+    assert any(isinstance(layer, PackedConv2d) for layer in models[0].modules())
+
+
 def test_without_images_only_the_training_is_measured(slow_device):
     report, lines = examine(*SMALL)
     assert report.step.n == 20 and report.parameters > 100_000
@@ -84,20 +102,23 @@ def test_worker_processes_load_a_folder_of_fewer_images_than_are_measured(tmp_pa
 def test_xla_compiles_in_the_first_steps_and_never_again():
     pytest.importorskip('torch_xla')
     code = (
-        'import dataclasses\n'
         'from timm_coded.train.args import parse_args\n'
         'from timm_coded.train.doctor import doctor\n'
         f'report = doctor(parse_args({[*SMALL, "--device", "xla"]!r}))\n'
-        'print(report.step.n, report.step.compiles, report.step.recompilations, report.step.fallbacks, report.problems)\n'
-        'assert 0 < report.step.compile_seconds < report.step.first_seconds\n'
-        'assert report.step.first_seconds > 16 / report.step.rate\n')
+        'step = report.step\n'
+        'print(step.n, step.compiles, step.recompilations, step.fallbacks, report.problems)\n'
+        'assert 0 < step.compile_seconds < step.first_seconds\n'
+        'assert step.first_seconds > 16 / step.rate\n')
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == '20 1 0 [] []'
 
 
-@pytest.mark.parametrize('error', [torch.OutOfMemoryError('CUDA out of memory'), RuntimeError('RESOURCE_EXHAUSTED: HBM')])
+@pytest.mark.parametrize('error', [
+    torch.OutOfMemoryError('CUDA out of memory'),
+    RuntimeError('RESOURCE_EXHAUSTED: HBM'),
+])
 def test_batch_that_does_not_fit_is_an_error_that_says_so(monkeypatch, error):
     def end_step(self):
         raise error

@@ -99,8 +99,9 @@ def test_trace_of_xla_holds_what_the_device_ran(tmp_path):
         f'for _ in Profile(3, Path({str(tmp_path)!r}), replica, print).training(range(12)):\n'
         '    image = image @ image / 64\n'
         '    replica.end_step()\n')
+    command = [sys.executable, '-W', 'error', '-c', code]
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
-    result = subprocess.run([sys.executable, '-W', 'error', '-c', code], capture_output=True, text=True, env=environment)
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith('traced 3 training steps: ')
     traces, = (tmp_path / 'profile' / 'plugins' / 'profile').iterdir()

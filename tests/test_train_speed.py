@@ -43,7 +43,13 @@ class SimulatedLoader:
             yield number
 
 
-@pytest.mark.parametrize('starts', [[0.0], [0, 0, 0, 0], [0, 2, 4, 6], [9, 0, 0, 0], [0.1 * rank for rank in range(32)]])
+@pytest.mark.parametrize('starts', [
+    [0.0],
+    [0, 0, 0, 0],
+    [0, 2, 4, 6],
+    [9, 0, 0, 0],
+    [0.1 * rank for rank in range(32)],
+])
 def test_loader_is_as_fast_as_its_workers_once_all_are_up(starts):
     loader = SimulatedLoader(starts)
     speed = measure_loader(loader, 10, clock=loader.clock)

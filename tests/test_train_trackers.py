@@ -14,7 +14,8 @@ from timm_coded.train.trackers import check_trackers, create_trackers
 
 
 def make_args(**given) -> argparse.Namespace:
-    return argparse.Namespace(**{'experiment': 'run-1', 'log_tensorboard': False, 'log_wandb': False, 'lr': 0.5, **given})
+    values = {'experiment': 'run-1', 'log_tensorboard': False, 'log_wandb': False, 'lr': 0.5}
+    return argparse.Namespace(**values | given)
 
 
 def log(args: argparse.Namespace, folder: Path, resumed_epoch: int | None, losses: dict[int, float]) -> None:
@@ -136,7 +137,8 @@ def test_wandb_without_a_key_is_an_error_of_the_users(tmp_path):
         "args = argparse.Namespace(experiment='run', log_tensorboard=False, log_wandb=True)\n"
         f'create_trackers(args, pathlib.Path({str(tmp_path)!r}))\n')
     environment = {name: value for name, value in os.environ.items() if not name.startswith('WANDB_')}
-    environment |= {'HOME': str(tmp_path), 'NETRC': str(tmp_path / 'netrc'), 'PYTHONPATH': str(Path(__file__).parents[1])}
+    environment |= {'HOME': str(tmp_path), 'NETRC': str(tmp_path / 'netrc')}
+    environment |= {'PYTHONPATH': str(Path(__file__).parents[1])}
     result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=environment,
                             stdin=subprocess.DEVNULL, timeout=60)
     assert 'errors.UserError: --log-wandb: ' in result.stderr and 'WANDB_MODE=offline' in result.stderr

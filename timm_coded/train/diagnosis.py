@@ -64,8 +64,8 @@ class Report:
         """What is wrong; of a healthy machine and model there is nothing."""
         found = list(self.mismatches)
         if self.step.recompilations:
-            found.append(f'{counted(self.step.recompilations, "graph")} compiled after the first steps, where there should '
-                         'be none: a shape or a constant of the step changes (PT_XLA_DEBUG_LEVEL=1 says where)')
+            found.append(f'{counted(self.step.recompilations, "graph")} compiled after the first steps, where there '
+                         'should be none: a shape or a constant of the step changes (PT_XLA_DEBUG_LEVEL=1 says where)')
         if self.step.fallbacks:
             found.append(f'{", ".join(self.step.fallbacks)} ran on the host, as XLA has no such operator: the device '
                          'waits; take another --model or option')
@@ -102,8 +102,8 @@ class Report:
             return (f'all of its {share} cores load too few images for a replica: a machine with about {wanted}, or '
                     'images made smaller beforehand (shorter side 256), would keep the device busy')
         if wanted > share:
-            return (f'--workers {share}: all cores there are; {wanted} would keep the device busy, or images made smaller '
-                    'beforehand (shorter side 256)')
+            return (f'--workers {share}: all cores there are; {wanted} would keep the device busy, or images made '
+                    'smaller beforehand (shorter side 256)')
         return f'--workers {wanted} should keep the device busy'
 
 
@@ -124,7 +124,8 @@ def describe_step(report: Report) -> list[str]:
     compiled = ''
     if report.device.startswith('XLA'):
         compiled = (f' ({counted(step.compiles, "graph")} compiled in {step.compile_seconds:.1f} s); later '
-                    f'{counted(step.recompilations, "graph")} anew, {counted(len(step.fallbacks), "operator")} on the host')
+                    f'{counted(step.recompilations, "graph")} anew, {counted(len(step.fallbacks), "operator")} on the '
+                    'host')
     return [
         f'model: {report.model}, {report.parameters:,} parameters; a step of {batches}{report.batch_size} images of '
         f'{report.img_size} pixels, {report.amp_dtype or "float32"}',
@@ -138,8 +139,8 @@ def describe_loader(report: Report) -> list[str]:
     loader = report.loader
     if loader is None:
         return ['loading: not measured, as there is neither DATA_DIR nor --dataset']
-    return [f'loading alone: {loader.rate:.1f} images/s with --workers {report.workers} ({loader.n} batches; slowest and '
-            f'fastest round {loader.low:.1f} and {loader.high:.1f}), the first after {loader.first_seconds:.1f} s']
+    return [f'loading alone: {loader.rate:.1f} images/s with --workers {report.workers} ({loader.n} batches; slowest '
+            f'and fastest round {loader.low:.1f} and {loader.high:.1f}), the first after {loader.first_seconds:.1f} s']
 
 
 def describe_outlook(report: Report) -> list[str]:

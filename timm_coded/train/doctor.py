@@ -149,8 +149,8 @@ def measure_training(parts: Parts, batch_size: int) -> StepSpeed:
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and 'RESOURCE_EXHAUSTED' not in str(error):
             raise
-        raise UserError(f'--batch-size {batch_size} needs more memory than the device has: halve it (--global-batch-size '
-                        'keeps the images of a step), or take --amp') from error
+        raise UserError(f'--batch-size {batch_size} needs more memory than the device has: halve it '
+                        '(--global-batch-size keeps the images of a step), or take --amp') from error
     return stopwatch.speed(batch_size * micro_batches)
 
 
