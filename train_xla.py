@@ -12,8 +12,10 @@ Exit status: 0 at the end of the run, 75 when it was stopped before (SIGTERM, SI
 import sys
 
 from timm_coded.train.args import parse_args
+from timm_coded.train.doctor import doctor
 from timm_coded.train.launch import launch
 from timm_coded.train.run import run
 
 if __name__ == '__main__':
-    sys.exit(launch(parse_args(), run))
+    args = parse_args()
+    sys.exit(launch(args, doctor if args.doctor else run))

@@ -15,7 +15,8 @@ from timm_coded.loss import CodingLoss
 from timm_coded.models import coded_blocks
 
 from .errors import UserError
-from .loader import IGNORED
+from .mixing import is_mixed
+from .samples import IGNORED
 
 CODED_MODEL_FLAGS = ('drop_subnn', 'scheme_source', 'num_active', 'energy_norm', 'drop_per_block')
 CODED_LOSS_FLAGS = {'mu': 'mu', 'coding_exponent': 'exponent', 'coding_threshold': 'threshold', 'mask_grads': ''}
@@ -94,7 +95,7 @@ def create_criteria(args: argparse.Namespace, model: nn.Module) -> tuple[CodingL
         UserError: an option of the coding loss is out of its range, or does not go with mixup.
     """
     plain = nn.CrossEntropyLoss(ignore_index=IGNORED)
-    if args.mixup or args.cutmix:  # its targets are smoothed already
+    if is_mixed(args):  # its targets are smoothed already
         if args.mask_grads:
             raise UserError('--mask-grads needs one class for each image: leave out --mixup and --cutmix')
         training = SoftTargetCrossEntropy()

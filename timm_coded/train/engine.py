@@ -70,6 +70,7 @@ def train_epoch(
         epoch: int = 0,
         first_step: int = 0,
         after_step: Callable[[int], None] = lambda step: None,
+        profile: Callable[[Iterator], Iterator] = iter,
 ) -> None:
     """Trains on an epoch's batches once; nothing in a step waits for the device.
 
@@ -83,12 +84,13 @@ def train_epoch(
         epoch: from 0.
         first_step: steps of the epoch that came before.
         after_step: called after each step, with the number of steps that the epoch has had.
+        profile: passes the steps on, and may look at them.
     """
     replica, model, optimizer = training.replica, training.model, training.optimizer
     model.train()
     micro_batches = grouped(replica.send(batches), training.accumulation)
     steps = first_step + len(batches) // training.accumulation
-    for step, group in enumerate(progress.training(micro_batches, sums, first_step), first_step):
+    for step, group in enumerate(profile(progress.training(micro_batches, sums, first_step)), first_step):
         for micro, batch in enumerate(group):
             replica.seed(training.seed, 1 + epoch, 1 + step, micro)
             backward(training, batch, sums, finite)

@@ -22,6 +22,7 @@ from .loader import Batches
 from .replicas import Replica
 from .resume import check_agreement, check_recipe, restore_model
 from .sampler import accumulation_steps
+from .unreadable import Unreadable
 
 XLA_LANES = 128  # of a TPU; XLA's compiler for the CPU gains even more
 
@@ -34,7 +35,8 @@ class Parts:
 
     Attributes:
         model: on the CPU, packed; a checkpoint's weights are in it.
-        img_size: of training, in pixels.
+        config: of the images, timm's data config.
+        lanes: that grouped convolutions are packed to, 0 for none.
         steps: of an epoch.
         accumulation: micro-batches of a step.
         common_eval_batches: how many batches every replica has to evaluate; some may have one more.
@@ -43,7 +45,8 @@ class Parts:
     """
     replica: Replica
     model: nn.Module
-    img_size: int
+    config: dict[str, Any]
+    lanes: int
     criterion: CodingLoss
     eval_criterion: CodingLoss
     augment: DeviceAugment
@@ -64,9 +67,11 @@ def prepare(args: argparse.Namespace, found: Found | None = None) -> Parts:
     Raises:
         UserError: something that the user can put right.
     """
-    train_set, validation_set = open_datasets(args)
-    args.num_classes = check_num_classes(args.num_classes, class_names(validation_set))
+    if args.synthetic and args.num_classes is None:
+        args.num_classes = 1000
     replica = replicas.create(args.device, args.xla_cache)
+    train_set, validation_set = open_datasets(args, replica.world)
+    args.num_classes = check_num_classes(args.num_classes, class_names(validation_set))
     if args.grad_checkpointing and replica.device.type == 'xla':
         raise UserError("--grad-checkpointing: PyTorch's checkpointing does not work on XLA devices; leave it out")
     accumulation = accumulation_steps(args.global_batch_size, args.batch_size, replica.world)
@@ -81,10 +86,11 @@ def prepare(args: argparse.Namespace, found: Found | None = None) -> Parts:
         missing = restore_model(model, state['state_dict'], path, bool(differences))
         notes += [f'--override-resume: {name} starts anew' for name in missing]
     config = data_config(args, model)
-    eval_batches = create_evaluation_batches(args, validation_set, config, replica)
+    unreadable = Unreadable(args.skip_corrupt)
+    eval_batches = create_evaluation_batches(args, validation_set, config, replica, unreadable)
     train_batches, steps = None, 0
     if not args.eval_only:
-        train_batches = create_training_batches(args, train_set, config, replica, accumulation)
+        train_batches = create_training_batches(args, train_set, config, replica, accumulation, unreadable)
         steps = len(train_batches) // accumulation
     check_model(args, model, config)
     criterion, eval_criterion = create_criteria(args, model)
@@ -94,7 +100,8 @@ def prepare(args: argparse.Namespace, found: Found | None = None) -> Parts:
     return Parts(
         replica=replica,
         model=model,
-        img_size=config['input_size'][-1],
+        config=config,
+        lanes=lanes,
         criterion=criterion,
         eval_criterion=eval_criterion,
         augment=create_augment(args, config, replica),

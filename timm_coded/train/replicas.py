@@ -3,9 +3,11 @@
 `create` gives a replica: one device with what the loop needs of it, and its `peers`, the replicas it trains with. All
 replicas have the same methods, and so have all peers; where a peer's method says "all replicas", each must call it.
 """
+import contextlib
 import importlib.util
 import logging
 import os
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, ContextManager, Iterator
 
@@ -71,10 +73,15 @@ def import_xla() -> tuple[ModuleType, ModuleType]:
     """torch_xla and its runtime."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # torch_xla warns of its choice of a device: `XlaReplica.name` says it
-    import torch_xla
-    import torch_xla.runtime
-    kind = torch_xla.runtime.device_type()  # the question is what makes it choose
-    logging.disable(disabled)
+    try:
+        import torch_xla
+        import torch_xla.runtime
+        kind = torch_xla.runtime.device_type()  # the question is what makes it choose
+    except ImportError as error:
+        raise UserError(f'cannot import torch_xla: {error}; is it of the same release as torch {torch.__version__}? '
+                        "pip install 'timm_coded[xla]' ('timm_coded[tpu]' on a TPU)") from error
+    finally:
+        logging.disable(disabled)
     if kind is None:
         raise UserError('torch_xla finds no device: set PJRT_DEVICE=CPU, or PJRT_DEVICE=TPU where there is one')
     return torch_xla, torch_xla.runtime
@@ -87,7 +94,7 @@ class XlaReplica:
         self.xla, runtime = import_xla()
         import torch_xla.core.xla_model as xm
         import torch_xla.debug.metrics as metrics
-        self.xm, self.metrics = xm, metrics
+        self.xm, self.metrics, self.runtime = xm, metrics, runtime
         kind = runtime.device_type()
         if xla_cache and kind != 'TPU':
             raise UserError(f'--xla-cache is for TPUs: XLA:{kind} cannot read its compiled graphs back')
@@ -137,6 +144,22 @@ class XlaReplica:
         """Operators that XLA does not have and that ran on the host."""
         return [name for name in self.metrics.counter_names() if name.startswith('aten::')]
 
+    def device_count(self) -> int:
+        """How many devices the runtime has, those of all replicas."""
+        return self.runtime.global_runtime_device_count()
+
+    @contextlib.contextmanager
+    def profiler(self, folder: Path) -> Iterator[None]:
+        """Traces what device and host do meanwhile, for TensorBoard's profile plugin and for Perfetto."""
+        import torch_xla.debug.profiler as profiler
+        self.xm.wait_device_ops()  # what was started before is none of its steps
+        profiler.start_trace(folder)
+        try:
+            yield
+            self.xm.wait_device_ops()
+        finally:
+            profiler.stop_trace()
+
 
 class TorchReplica:
     """One device by plain PyTorch: 'cpu', or 'cuda', of which each process of a machine takes another."""
@@ -170,6 +193,18 @@ class TorchReplica:
 
     def fallbacks(self) -> list[str]:
         return []
+
+    def device_count(self) -> int:
+        return torch.cuda.device_count() if self.device.type == 'cuda' else 1
+
+    @contextlib.contextmanager
+    def profiler(self, folder: Path) -> Iterator[None]:
+        with torch.profiler.profile() as profile:
+            yield
+            if self.device.type == 'cuda':
+                torch.cuda.synchronize()
+        folder.mkdir(parents=True, exist_ok=True)
+        profile.export_chrome_trace(str(folder / 'trace.json.gz'))
 
 
 class Alone:

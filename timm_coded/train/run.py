@@ -12,6 +12,7 @@ from .prepare import Parts, prepare
 from .progress import Progress, duration
 from .run_folder import find_checkpoint
 from .session import Session, describe
+from .trackers import check_trackers
 
 
 def run(args: argparse.Namespace, stop: Callable[[], str] = lambda: '') -> None:
@@ -25,6 +26,7 @@ def run(args: argparse.Namespace, stop: Callable[[], str] = lambda: '') -> None:
         Stopped: before the end, with a checkpoint of all that was done.
     """
     started = time.time()
+    check_trackers(args)
     found = find_checkpoint(args)
     if args.eval_only and not found and not args.initial_checkpoint:
         raise UserError('--eval-only: evaluate what? Give --resume or --initial-checkpoint')

@@ -11,11 +11,13 @@ from .errors import UserError
 from .finite import FiniteWatch
 from .local_state import gather_local, restore_statistics, restored_sums
 from .prepare import Found, Parts
+from .profile import Profile
 from .progress import Progress
 from .resume import restore_model, restore_optimizer
 from .run_folder import open_folder
 from .stop_or_save import GO_ON, STOP, Stopped, StopOrSave
 from .sums import Sums
+from .trackers import create_trackers
 
 
 class Session:
@@ -29,7 +31,7 @@ class Session:
         deadline: `time.time()` by which the session must have stopped, if any.
 
     Attributes:
-        checkpoints: the run's; None but on the first replica.
+        checkpoints: the run's; None but on the first replica, which alone writes logs and traces, too.
     """
 
     def __init__(
@@ -42,35 +44,17 @@ class Session:
     ):
         self.args, self.parts = args, parts
         self.replica = replica = parts.replica
-        model = parts.model
-        ema = create_ema(args, model)
-        if ema and found and 'state_dict_ema' in found[1]:
-            restore_model(ema.module, found[1]['state_dict_ema'], found[0], args.override_resume)
-        replica.place(model)
-        if ema:
-            replica.place(ema.module)
-        optimizer = create_optimizer(args, model)
-        self.schedule = Schedule(args, optimizer)
-        self.training = Training(
-            model, parts.criterion, optimizer, parts.augment, replica,
-            accumulation=parts.accumulation,
-            amp_dtype=parts.amp_dtype,
-            clip_grad=args.clip_grad,
-            clip_mode=args.clip_mode,
-            mask_grads=bool(args.mask_grads),
-            ema=ema,
-            seed=args.seed,
-        )
+        self.training, self.schedule = create_training(args, parts, found)
         self.progress = Progress(
             replica, self.schedule.epochs, parts.steps, args.global_batch_size, args.log_interval)
         self.control = StopOrSave(replica, stop, args.recovery_interval, args.recovery_minutes, deadline)
         self.first_epoch, self.first_step, self.first_sums = 0, 0, None
         self.reported = None  # of the losses that are not finite
-        replica.peers.share(model)
         if found:
             self.restore(*found[:2])
-        replica.end_step()
-        self.checkpoints = self.open(found) if replica.rank == 0 else None
+        self.checkpoints, self.trackers = None, []
+        if replica.rank == 0:
+            self.open(found)
 
     def restore(self, path: Any, state: dict[str, Any]) -> None:
         """Puts back what is not in the models: the optimizer's state, and the place in the run."""
@@ -87,26 +71,28 @@ class Session:
         if self.first_step:
             restore_statistics(self.replica, self.training.models(), state['local'])
             self.first_sums = restored_sums(self.replica, state['local'])
+        self.replica.end_step()
 
-    def open(self, found: Found | None) -> Checkpoints:
-        """The run's folder and checkpoints, on the first replica."""
+    def open(self, found: Found | None) -> None:
+        """Opens the run's folder, checkpoints and logs, on the first replica."""
         args, parts, say = self.args, self.parts, self.progress.say
         alone = '' if self.replica.world == 1 else f', {self.replica.world} replicas'
         say(f'{args.model} on {self.replica.name}{alone}: {parts.train_images} images to train, {parts.eval_images} to '
             f'validate, {args.num_classes} classes')
         if parts.accumulation > 1:
             say(f'{parts.accumulation} x {args.batch_size} images a replica make a step of {args.global_batch_size}')
-        folder = open_folder(args, found and found[0], parts.img_size)
-        checkpoints = Checkpoints(folder, args.checkpoint_hist)
+        folder = open_folder(args, found and found[0], parts.config['input_size'][-1])
+        self.checkpoints = Checkpoints(folder, args.checkpoint_hist)
         if found:
             path, state, _ = found
-            checkpoints.go_on_from(state, path)
+            self.checkpoints.go_on_from(state, path)
             for note in parts.notes:
                 say(note)
             place = f'{state["step"]} steps of epoch {state["epoch"] + 1}' if state['step'] else f'epoch {state["epoch"]}'
             say(f'resumed after {place} from {path}')
         write_args(args, folder)
-        return checkpoints
+        self.trackers = create_trackers(args, folder, found and found[1]['epoch'])
+        self.profile = Profile(args.profile, folder, self.replica, say)
 
     def run(self) -> None:
         """Trains to the end.
@@ -125,11 +111,15 @@ class Session:
                 row = {f'train_{name}': value for name, value in train_metrics.items()}
                 row |= {f'eval_{name}': value for name, value in metrics.items()} | {'lr': lr}
                 best_by = metrics['ema_top1' if self.training.ema else 'top1']
+                for tracker in self.trackers:
+                    tracker.log(epoch, row)
                 self.checkpoints.save_epoch(epoch, {'metric': best_by, **metrics}, row, self.state())
             self.control.has_saved()
             self.progress.say(f'epoch {epoch}: {describe(metrics)}')
             if self.control.after_step() == STOP and epoch + 1 < self.schedule.epochs:
                 raise self.stopped(epoch + 1, 0)
+        for tracker in self.trackers:
+            tracker.close()
 
     def train(self, epoch: int) -> Sums:
         """The epoch's training, or what was left of it when the run was stopped; gives the sums of its metrics."""
@@ -153,7 +143,8 @@ class Session:
                     raise self.stopped(epoch, step)
 
         train_epoch(
-            self.training, self.parts.train_batches, self.progress, sums, finite, epoch, first_step, after_step)
+            self.training, self.parts.train_batches, self.progress, sums, finite, epoch, first_step, after_step,
+            self.profile.training if self.replica.rank == 0 else iter)
         self.progress.watch.overlook()
         self.check_finite(finite, epoch)
         return sums
@@ -221,6 +212,30 @@ class Session:
         folder = self.checkpoints.folder if self.checkpoints else ''
         return Stopped(f'stopped after {place} ({self.control.reason}); all of it is in {folder}: the same command with '
                        '--resume auto goes on')
+
+
+def create_training(args: argparse.Namespace, parts: Parts, found: Found | None = None) -> tuple[Training, Schedule]:
+    """What trains the model, both on the device now, and the schedule of its learning rate."""
+    model, replica = parts.model, parts.replica
+    ema = create_ema(args, model)
+    if ema and found and 'state_dict_ema' in found[1]:
+        restore_model(ema.module, found[1]['state_dict_ema'], found[0], args.override_resume)
+    for module in (model, ema.module) if ema else (model,):
+        replica.place(module)
+        replica.peers.share(module)
+    optimizer = create_optimizer(args, model)
+    replica.end_step()
+    training = Training(
+        model, parts.criterion, optimizer, parts.augment, replica,
+        accumulation=parts.accumulation,
+        amp_dtype=parts.amp_dtype,
+        clip_grad=args.clip_grad,
+        clip_mode=args.clip_mode,
+        mask_grads=bool(args.mask_grads),
+        ema=ema,
+        seed=args.seed,
+    )
+    return training, Schedule(args, optimizer)
 
 
 def describe(metrics: dict[str, float]) -> str:
