@@ -8,8 +8,8 @@ import pytest
 from timm_coded.models import coded_blocks
 from timm_coded.train.args import parse_args
 from timm_coded.train.build import create_criteria, create_model
-from timm_coded.train.images import data_config
-from timm_coded.train.sampler import accumulation_steps
+from timm_coded.train.data.images import data_config
+from timm_coded.train.data.sampler import accumulation_steps
 
 ROOT = Path(__file__).parents[1]
 

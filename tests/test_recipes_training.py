@@ -13,7 +13,7 @@ from timm.scheduler import CosineLRScheduler
 from torch import nn
 from torchvision import transforms
 
-from timm_coded.train import images
+from timm_coded.train.data import images
 from timm_coded.train.args import parse_args
 from timm_coded.train.build import Schedule, create_model, create_optimizer
 

@@ -9,7 +9,7 @@ from image_formats import pack_classes, pack_folder
 
 from timm_coded.train.args import parse_args
 from timm_coded.train.data import class_names, open_datasets
-from timm_coded.train.digits import Digits
+from timm_coded.train.data.digits import Digits
 from timm_coded.train.errors import UserError
 
 

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from timm_coded.train.diagnosis import Report, describe_loader, describe_machine, describe_outlook, describe_step
-from timm_coded.train.speed import Speed, StepSpeed
+from timm_coded.train.doctor.report import Report, describe_loader, describe_machine, describe_outlook, describe_step
+from timm_coded.train.doctor.speed import Speed, StepSpeed
 
 STEP = StepSpeed(800.0, 790.0, 810.0, 20, 90.0, 1, 85.0, 0, [])
 LOADER = Speed(1000.0, 900.0, 1100.0, 20, 4.0)

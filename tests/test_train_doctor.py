@@ -14,7 +14,7 @@ from timm_coded.models.packed_conv import PackedConv2d
 from timm_coded.train import doctor as doctor_module
 from timm_coded.train import replicas
 from timm_coded.train.args import parse_args
-from timm_coded.train.digits import Digits
+from timm_coded.train.data.digits import Digits
 from timm_coded.train.doctor import doctor
 from timm_coded.train.errors import UserError
 

@@ -9,7 +9,7 @@ import timm_coded
 from timm_coded.train import replicas
 from timm_coded.train.device_augment import DeviceAugment
 from timm_coded.train.engine import evaluate, train_epoch
-from timm_coded.train.loader import IGNORED
+from timm_coded.train.data.loader import IGNORED
 from timm_coded.train.progress import Progress
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)

@@ -20,10 +20,10 @@ from torchvision.transforms import PILToTensor
 from timm_coded.train.args import parse_args
 from timm_coded.train.data import class_names, open_datasets
 from timm_coded.train.errors import UserError
-from timm_coded.train.loader import create_batches
-from timm_coded.train.sampler import EvaluationSampler
-from timm_coded.train.samples import Samples
-from timm_coded.train.targets import known_targets
+from timm_coded.train.data.loader import create_batches
+from timm_coded.train.data.sampler import EvaluationSampler
+from timm_coded.train.data.samples import Samples
+from timm_coded.train.data.targets import known_targets
 
 CLASSES = {'n2': 4, 'n10': 3, 'dog': 2}  # in natural order: dog, n2, n10
 FORMS = ['folders', 'tars', 'nested', 'classes', 'wds', 'wds_names', 'wds_json', 'hfds', 'array_record', 'tfrecord']

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from timm_coded.train import images
+from timm_coded.train.data import images
 from timm_coded.train.args import parse_args
 from timm_coded.train.errors import UserError
 

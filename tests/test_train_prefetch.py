@@ -4,7 +4,7 @@ import time
 import pytest
 
 from timm_coded.train import prefetch as prefetch_module
-from timm_coded.train.prefetch import DEPTH, prefetch
+from timm_coded.train.data.prefetch import DEPTH, prefetch
 
 
 def test_all_batches_arrive_in_order():

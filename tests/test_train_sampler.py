@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from timm_coded.train.errors import UserError
-from timm_coded.train.sampler import EvaluationSampler, TrainingSampler, accumulation_steps
+from timm_coded.train.data.sampler import EvaluationSampler, TrainingSampler, accumulation_steps
 
 LENGTH, BATCH = 103, 4
 SHAPES = list(itertools.product([1, 2, 3], [1, 2, 3, 4]))  # world, accumulation

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from timm_coded.train.speed import RandomBatches, Stopwatch, measure_loader
+from timm_coded.train.doctor.speed import RandomBatches, Stopwatch, measure_loader
 from timm_coded.train.sums import Sums
 
 

@@ -6,7 +6,7 @@ import torch
 
 from timm_coded.train.args import parse_args
 from timm_coded.train.data import open_datasets
-from timm_coded.train.images import create_evaluation_batches, create_training_batches
+from timm_coded.train.data.images import create_evaluation_batches, create_training_batches
 
 CONFIG = dict(input_size=(3, 160, 160), mean=(0.5,) * 3, interpolation='bicubic', crop_pct=0.9, crop_mode='center')
 ONE = SimpleNamespace(rank=0, world=1)

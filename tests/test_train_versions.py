@@ -1,7 +1,7 @@
 """Releases that do not belong together are named, with what to install."""
 import pytest
 
-from timm_coded.train.versions import installed_versions, libtpu_of_xla, mismatches
+from timm_coded.train.doctor.versions import installed_versions, libtpu_of_xla, mismatches
 
 TOGETHER = {'torch': '2.9.0', 'torch_xla': '2.9.0', 'torchvision': '0.24.0', 'timm': '1.0.31', 'libtpu': '0.0.21'}
 

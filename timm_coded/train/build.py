@@ -14,9 +14,9 @@ from torch import nn
 from timm_coded.loss import CodingLoss
 from timm_coded.models import coded_blocks
 
+from .data.mixing import is_mixed
+from .data.samples import IGNORED
 from .errors import UserError
-from .mixing import is_mixed
-from .samples import IGNORED
 
 CODED_MODEL_FLAGS = ('drop_subnn', 'scheme_source', 'num_active', 'energy_norm', 'drop_per_block')
 CODED_LOSS_FLAGS = {'mu': 'mu', 'coding_exponent': 'exponent', 'coding_threshold': 'threshold', 'mask_grads': ''}

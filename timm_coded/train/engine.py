@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from timm_coded.loss import CodingLoss
 from timm_coded.models import coded_blocks, early_decode
 
+from .data.loader import Batches
 from .device_augment import DeviceAugment
 from .finite import FiniteWatch
-from .loader import Batches
 from .local_state import running_statistics
 from .progress import Progress
 from .replicas import Replica

@@ -15,14 +15,14 @@ from timm_coded.models import pack_grouped_convs
 from . import replicas
 from .build import check_model, create_criteria, create_model
 from .data import class_names, open_datasets
+from .data.images import create_augment, create_evaluation_batches, create_training_batches, data_config
+from .data.loader import Batches
+from .data.sampler import accumulation_steps
+from .data.unreadable import Unreadable
 from .device_augment import DeviceAugment
 from .errors import UserError
-from .images import create_augment, create_evaluation_batches, create_training_batches, data_config
-from .loader import Batches
 from .replicas import Replica
 from .resume import check_agreement, check_recipe, restore_model
-from .sampler import accumulation_steps
-from .unreadable import Unreadable
 
 XLA_LANES = 128  # of a TPU; XLA's compiler for the CPU gains even more
 

@@ -17,9 +17,9 @@ import torch.distributed as dist
 from timm.utils import random_seed
 from torch import Tensor, nn
 
+from .data.loader import Batches
+from .data.prefetch import prefetch
 from .errors import UserError
-from .loader import Batches
-from .prefetch import prefetch
 
 
 def create(device: str = 'auto', xla_cache: str | None = None) -> 'XlaReplica | TorchReplica':

@@ -15,7 +15,7 @@ from .profile import Profile
 from .progress import Progress
 from .resume import restore_model, restore_optimizer
 from .run_folder import open_folder
-from .stop_or_save import GO_ON, STOP, Stopped, StopOrSave
+from .stop_or_save import GO_ON, STOP, StopOrSave, Stopped
 from .sums import Sums
 from .trackers import create_trackers
 

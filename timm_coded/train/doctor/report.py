@@ -2,7 +2,7 @@
 import math
 from dataclasses import dataclass
 
-from .progress import duration
+from ..progress import duration
 from .speed import Speed, StepSpeed
 
 PREFETCHED = 3  # batches of a worker in shared memory: two ahead, and the one in use

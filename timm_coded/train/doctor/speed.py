@@ -8,10 +8,10 @@ from typing import Callable, Iterable, Iterator
 
 import torch
 
-from .compile_watch import FIRST_STEPS
-from .loader import Batches
-from .replicas import Replica
-from .sums import Sums
+from ..compile_watch import FIRST_STEPS
+from ..data.loader import Batches
+from ..replicas import Replica
+from ..sums import Sums
 
 STEPS = 20  # that are measured; of the loader, batches, rounded up to as many of each worker
 WARM_UP = FIRST_STEPS + 1

@@ -3,7 +3,7 @@ import argparse
 
 from torchvision.transforms import Compose, RandomCrop
 
-from .errors import UserError
+from ..errors import UserError
 
 
 def pad_and_crop(args: argparse.Namespace, transform: Compose, size: int) -> Compose:

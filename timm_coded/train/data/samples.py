@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from .errors import UserError
+from ..errors import UserError
 from .sampler import Key
 from .targets import name_of, wrong_target
 

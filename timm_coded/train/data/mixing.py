@@ -5,7 +5,7 @@ from typing import Sequence
 import torch
 from timm.data import FastCollateMixup
 
-from .errors import UserError
+from ..errors import UserError
 from .samples import Sample, seeded
 
 

@@ -2,7 +2,7 @@
 import numpy as np
 from torch.utils.data import Dataset
 
-from .errors import UserError
+from ..errors import UserError
 
 
 def check_targets(dataset: Dataset, num_classes: int) -> None:

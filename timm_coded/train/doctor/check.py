@@ -6,16 +6,16 @@ from typing import Callable
 
 import torch
 
-from .diagnosis import Report, describe_loader, describe_machine, describe_outlook, describe_step
-from .engine import Training, train_epoch
-from .errors import UserError
-from .finite import FiniteWatch
-from .images import create_training_batches
-from .prepare import Parts, prepare
-from .session import create_training
+from ..data.images import create_training_batches
+from ..data.synthetic import Synthetic
+from ..engine import Training, train_epoch
+from ..errors import UserError
+from ..finite import FiniteWatch
+from ..prepare import Parts, prepare
+from ..session import create_training
+from ..sums import Sums
+from .report import Report, describe_loader, describe_machine, describe_outlook, describe_step
 from .speed import RandomBatches, StepSpeed, Stopwatch, measure_loader
-from .sums import Sums
-from .synthetic import Synthetic
 from .versions import installed_versions, libtpu_of_xla, mismatches
 
 
@@ -31,7 +31,8 @@ def doctor(args: argparse.Namespace, stop: Callable[[], str] = lambda: '') -> Re
     if args.eval_only:
         raise UserError('--doctor looks at training: leave out --eval-only')
     real = bool(args.data_dir or args.dataset)
-    parts = prepare(args if real else argparse.Namespace(**{**vars(args), 'synthetic': True}))
+    args = argparse.Namespace(**{**vars(args), 'synthetic': not real})
+    parts = prepare(args)
     replica, shared = parts.replica, '/dev/shm'
     training, schedule = create_training(args, parts)
     schedule.set_epoch(0)

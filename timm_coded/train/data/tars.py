@@ -7,7 +7,7 @@ from timm.data import is_img_extension
 from timm.data.readers.class_map import load_class_map
 from timm.utils import natural_key
 
-from .errors import UserError
+from ..errors import UserError
 from .slices import Slice, SliceReader
 
 Member = tuple[str, tarfile.TarInfo, int, tarfile.TarFile]  # name, header, offset of its content in the file, its tar

@@ -3,7 +3,7 @@ import json
 import os
 import re
 
-from .errors import UserError
+from ..errors import UserError
 from .slices import Slice, SliceReader
 from .tars import members
 

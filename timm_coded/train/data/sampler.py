@@ -4,7 +4,7 @@ from typing import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from .errors import UserError
+from ..errors import UserError
 
 Key = tuple[int, int]  # (epoch, index of the image)
 

@@ -5,7 +5,7 @@ from typing import Iterator, NamedTuple
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from .errors import UserError
+from ..errors import UserError
 from .mixing import Mixing
 from .samples import IGNORED, Sample
 from .unreadable import Unreadable

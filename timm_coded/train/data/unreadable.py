@@ -1,7 +1,7 @@
 """An account of the images that could not be read."""
 from typing import Callable
 
-from .errors import UserError
+from ..errors import UserError
 
 
 class Unreadable:

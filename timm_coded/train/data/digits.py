@@ -3,7 +3,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
-from .errors import UserError
+from ..errors import UserError
 
 NUM_VALIDATION = 389  # leaves 1,408 to train: 22 batches of 64
 

@@ -3,7 +3,7 @@ import os
 
 from timm.data import ImageDataset, create_dataset
 
-from .errors import UserError
+from ..errors import UserError
 
 
 def read_class_folders(root: str, class_map: str = '') -> ImageDataset:

@@ -6,7 +6,7 @@ from typing import Sequence
 
 from timm.data.readers.reader import Reader
 
-from .errors import UserError
+from ..errors import UserError
 from .slices import Slice, Slices
 
 

@@ -9,12 +9,12 @@ from torch import nn
 from torch.utils.data import Dataset
 from torchvision.transforms import PILToTensor
 
-from .device_augment import BoxSampler, DeviceAugment
-from .errors import UserError
+from ..device_augment import BoxSampler, DeviceAugment
+from ..errors import UserError
+from ..replicas import Replica
 from .loader import Batches, create_batches
 from .mixing import create_mixing
 from .pad_crop import pad_and_crop
-from .replicas import Replica
 from .sampler import EvaluationSampler, TrainingSampler
 from .samples import Samples
 from .synthetic import Synthetic

@@ -5,9 +5,9 @@ import os
 from timm.data import ImageDataset, create_dataset
 from torch.utils.data import Dataset
 
+from ..errors import UserError
 from .class_folders import read_class_folders
 from .digits import Digits
-from .errors import UserError
 from .records import RecordReader
 from .shards import read_shards
 from .slices import SliceReader

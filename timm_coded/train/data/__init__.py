@@ -1,0 +1,2 @@
+"""Which images, how they are read, and how they become batches."""
+from .splits import class_names, open_datasets

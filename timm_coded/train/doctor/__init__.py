@@ -1,0 +1,2 @@
+"""What a run can expect of this machine, before it is started."""
+from .check import doctor
