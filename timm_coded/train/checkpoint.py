@@ -37,8 +37,14 @@ class Checkpoints:
         for draft in folder.glob('*.tmp'):  # of a run that was killed
             draft.unlink()
 
-    def save_epoch(self, epoch: int, metrics: dict[str, float], row: dict[str, float], state: dict[str, Any]) -> None:
-        """Saves after epoch `epoch`, and its row of the summary; the best has the highest metric, the earlier of equals.
+    def save_epoch(
+            self,
+            epoch: int,
+            metrics: dict[str, float],
+            row: dict[str, float],
+            state: dict[str, Any],
+    ) -> None:
+        """Saves after epoch `epoch`, and its row of the summary. The best has the highest metric, the earliest of equals.
 
         Args:
             metrics: of the evaluation; 'metric' is what the best is chosen by.

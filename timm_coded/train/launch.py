@@ -55,7 +55,7 @@ def launch(args: argparse.Namespace, work: Work) -> int:
 
 
 class Mail:
-    """A folder through which this process and its replicas, threads and processes alike, tell each other what matters."""
+    """A folder through which this process and its replicas, processes or threads, tell each other what matters."""
 
     def __init__(self, folder: Path):
         self.folder = folder

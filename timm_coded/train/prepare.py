@@ -1,4 +1,4 @@
-"""All that a session of training, an evaluation or a check-up is made of, built and checked before anything compiles."""
+"""All that training, evaluation and the doctor are made of, built and checked before anything compiles."""
 import argparse
 import math
 from dataclasses import dataclass

@@ -219,7 +219,7 @@ class Alone:
         return tensor.detach().cpu()[None]
 
     def vote(self, code: int) -> int | Tensor:
-        """The highest code of all replicas. `int()` of it waits for it, the call itself does not wait for the device."""
+        """The highest code of all replicas. `int()` of it waits for it, the call does not wait for the device."""
         return code
 
     def share(self, model: nn.Module) -> None:

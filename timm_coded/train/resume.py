@@ -17,6 +17,7 @@ NOT_THE_RECIPE = {
     'recovery_interval', 'recovery_minutes', 'max_hours', 'allow_non_finite', 'output', 'experiment', 'resume',
     'override_resume', 'eval_only', 'log_tensorboard', 'log_wandb', 'profile', 'doctor',
 }
+THE_MODEL = {'model', 'num_classes', 'model_kwargs', 'num_active', 'scheme_source', 'energy_norm'}
 
 
 def find_newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]] | None:
@@ -52,26 +53,26 @@ def check_agreement(replica: Replica, state: dict[str, Any] | None) -> None:
     own = torch.tensor([state['epoch'], state['step']] if state else [-2, 0])
     everyones = replica.peers.gather(own)
     if (everyones != everyones[:1]).any():
-        raise UserError(f'the replicas found different checkpoints (epoch, step): {everyones.tolist()}: --output must be '
-                        'a folder that all hosts share')
+        raise UserError(f'the replicas found different checkpoints (epoch, step): {everyones.tolist()}: --output must '
+                        'be a folder that all hosts share')
 
 
 def check_recipe(state: dict[str, Any], args: argparse.Namespace, model: nn.Module, path: Path) -> list[str]:
-    """The differences between the run of the checkpoint and that which `args` describe.
+    """The differences between the run of the checkpoint and that which `args` describe; for `--eval-only`, the models.
 
     Raises:
         UserError: there are some, and no `--override-resume`.
     """
-    missing = object()
     differences = []
-    for key, value in vars(args).items():
-        saved = state['args'].get(key, missing)
-        if key not in NOT_THE_RECIPE and saved is not missing and plain(saved) != plain(value):
+    for key in [key for key in vars(args) if key in state['args'] and key not in NOT_THE_RECIPE]:
+        value, saved = vars(args)[key], state['args'][key]
+        if plain(saved) != plain(value) and (key in THE_MODEL or not args.eval_only):
             differences.append(f'--{key.replace("_", "-")} {shown(value)} is {shown(saved)} there')
     for name, words in model.state_dict().items():
         saved = state['state_dict'].get(name)
         if name.startswith('codewords_') and saved is not None and not torch.equal(words, saved):
-            other = 'another number of' if words.shape != saved.shape else f'{int((words != saved).any(1).sum())} other'
+            same_shape = words.shape == saved.shape
+            other = f'{int((words != saved).any(1).sum())} other' if same_shape else 'another number of'
             differences.append(f'the coding scheme {name} has {other} codewords there')
     if differences and not args.override_resume:
         raise UserError(f'cannot resume {path}, of another run: {"; ".join(differences)}. Take its recipe (--config '
@@ -80,6 +81,9 @@ def check_recipe(state: dict[str, Any], args: argparse.Namespace, model: nn.Modu
 
 
 def plain(value: Any) -> Any:
+    """As YAML and the command line both give it: without tuples."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 

@@ -88,8 +88,7 @@ class Session:
             self.checkpoints.go_on_from(state, path)
             for note in parts.notes:
                 say(note)
-            place = f'{state["step"]} steps of epoch {state["epoch"] + 1}' if state['step'] else f'epoch {state["epoch"]}'
-            say(f'resumed after {place} from {path}')
+            say(f'resumed after {place(state["epoch"] + 1, state["step"])} from {path}')
         write_args(args, folder)
         self.trackers = create_trackers(args, folder, found and found[1]['epoch'])
         self.profile = Profile(args.profile, folder, self.replica, say)
@@ -208,10 +207,13 @@ class Session:
         }
 
     def stopped(self, epoch: int, step: int) -> Stopped:
-        place = f'{step} steps of epoch {epoch}' if step else f'epoch {epoch - 1}'
         folder = self.checkpoints.folder if self.checkpoints else ''
-        return Stopped(f'stopped after {place} ({self.control.reason}); all of it is in {folder}: the same command with '
-                       '--resume auto goes on')
+        return Stopped(f'stopped after {place(epoch, step)} ({self.control.reason}), all of which is in {folder}: the '
+                       'same command with --resume auto goes on')
+
+
+def place(epoch: int, step: int) -> str:
+    return f'{step} steps of epoch {epoch}' if step else f'epoch {epoch - 1}'
 
 
 def create_training(args: argparse.Namespace, parts: Parts, found: Found | None = None) -> tuple[Training, Schedule]:

@@ -70,15 +70,20 @@ def accumulation_steps(global_batch_size: int | None, batch_size: int, world: in
     """How many micro-batches of each replica make a step of `global_batch_size` images; 1 for None.
 
     Raises:
-        UserError: it does not divide; the message lists the micro-batches that do.
+        UserError: it does not divide; the message lists what does.
     """
     if global_batch_size is None:
         return 1
     if global_batch_size % (batch_size * world) == 0:
         return global_batch_size // (batch_size * world)
-    wrong = f'--global-batch-size {global_batch_size} is no multiple of {world} replicas times --batch-size {batch_size}'
-    if global_batch_size % world:
-        raise UserError(f'{wrong}: a number of replicas divides it, or none of their batches does')
-    share = global_batch_size // world
-    fitting = [size for size in range(1, share + 1) if share % size == 0]
-    raise UserError(f'{wrong}; --batch-size may be {", ".join(map(str, fitting))}')
+    wrong = f'--global-batch-size {global_batch_size} is no multiple of {world} x --batch-size {batch_size} (replicas)'
+    if global_batch_size % world == 0:
+        share = global_batch_size // world
+        raise UserError(f'{wrong}; --batch-size may be {", ".join(map(str, divisors(share)))}')
+    fitting = [count for count in divisors(global_batch_size) if global_batch_size // count % batch_size == 0]
+    numbers = ', '.join(map(str, fitting)) or 'none'
+    raise UserError(f'{wrong}; with this --batch-size the replicas may be {numbers}')
+
+
+def divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
