@@ -57,7 +57,8 @@ def test_imagenet_recipe_trains_evaluates_stops_and_resumes_on_xla(stopped):
 
 def test_imagenet_recipe_compiles_two_training_graphs_and_one_of_evaluation(stopped):
     _, log = stopped
-    compiling = [(line.split(' took')[0], line.split('compile ')[1]) for line in log.splitlines() if 'step' in line and ' took' in line]
+    lines = [line for line in log.splitlines() if 'step' in line and ' took' in line]
+    compiling = [(line.split(' took')[0], line.split('compile ')[1]) for line in lines]
     assert compiling == [
         ('epoch 0, training step 2', '2 graphs'),  # the gradients of a micro-batch, and those with the update
         ('epoch 0, evaluation step 1', '1 graph'),

@@ -25,6 +25,7 @@ class Checkpoints:
         kept: of how many epochs, the newest, a checkpoint is kept beside the last and the best.
 
     Attributes:
+        newest: the path of the newest, or None.
         best: the best epoch's metrics and its number, or None.
         history: a row of the summary for each epoch that has ended.
     """
@@ -32,6 +33,7 @@ class Checkpoints:
     def __init__(self, folder: Path, kept: int):
         self.folder = folder
         self.kept = kept
+        self.newest = None
         self.best = None
         self.history = []
         for draft in folder.glob('*.tmp'):  # of a run that was killed
@@ -44,7 +46,7 @@ class Checkpoints:
             row: dict[str, float],
             state: dict[str, Any],
     ) -> None:
-        """Saves after epoch `epoch`, and its row of the summary. The best has the highest metric, the earliest of equals.
+        """Saves after epoch `epoch`, with its row of the summary. The best has the highest metric, and is the earliest.
 
         Args:
             metrics: of the evaluation; 'metric' is what the best is chosen by.
@@ -92,7 +94,7 @@ class Checkpoints:
         that is now given up. Where the old best is no longer kept, the search for the best starts anew.
         """
         best, best_path = state['best'], self.folder / BEST
-        self.history = state['history']
+        self.newest, self.history = path, state['history']
         with Reporting(f'cannot write to {self.folder}', 'nothing in it is lost'):
             write_summary(self.folder / 'summary.csv', self.history)
             for candidate in (best_path, self.folder / f'checkpoint-{best["epoch"]}.pth.tar', path) if best else ():
@@ -106,6 +108,7 @@ class Checkpoints:
 
     def prune(self, newest: Path) -> None:
         """Deletes what `newest` makes superfluous: older recovery files, and epochs that are no longer kept."""
+        self.newest = newest
         kind, epoch, _ = NAME.fullmatch(newest.name).groups()
         for path in self.folder.glob('*.pth.tar'):
             name = NAME.fullmatch(path.name)

@@ -58,7 +58,7 @@ def check_agreement(replica: Replica, state: dict[str, Any] | None) -> None:
 
 
 def check_recipe(state: dict[str, Any], args: argparse.Namespace, model: nn.Module, path: Path) -> list[str]:
-    """The differences between the run of the checkpoint and that which `args` describe; for `--eval-only`, the models.
+    """The differences between the run of the checkpoint and that of `args`; for `--eval-only`, between their models.
 
     Raises:
         UserError: there are some, and no `--override-resume`.
@@ -88,7 +88,9 @@ def plain(value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    return ' '.join(map(str, value)) if isinstance(value, (list, tuple)) else 'not given' if value is None else str(value)
+    if value is None:
+        return 'not given'
+    return ' '.join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def restore_model(model: nn.Module, weights: dict[str, torch.Tensor], path: Path, override: bool) -> list[str]:

@@ -69,6 +69,10 @@ class Session:
             raise UserError(f'cannot resume {path}: it is at step {self.first_step} of an epoch, which has '
                             f'{self.parts.steps} here')
         if self.first_step:
+            saved, world = len(state['local']['sums']), self.replica.world
+            if saved != world:
+                self.progress.say(f'saved in mid-epoch by {saved} replicas, resumed by {world}: each starts from the '
+                                  'mean of their BatchNorm statistics')
             restore_statistics(self.replica, self.training.models(), state['local'])
             self.first_sums = restored_sums(self.replica, state['local'])
         self.replica.end_step()
@@ -207,9 +211,9 @@ class Session:
         }
 
     def stopped(self, epoch: int, step: int) -> Stopped:
-        folder = self.checkpoints.folder if self.checkpoints else ''
-        return Stopped(f'stopped after {place(epoch, step)} ({self.control.reason}), all of which is in {folder}: the '
-                       'same command with --resume auto goes on')
+        path = self.checkpoints.newest if self.checkpoints else ''
+        return Stopped(f'stopped after {place(epoch, step)} ({self.control.reason}), all of which is in {path}: the '
+                       f'same command with --resume auto (or --resume {path}) goes on')
 
 
 def place(epoch: int, step: int) -> str:
