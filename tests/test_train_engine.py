@@ -93,7 +93,7 @@ def train(model, optimizer, batches, epoch=0, first_step=0, after_step=lambda st
     return sums.means()
 
 
-def written_out(twin, groups, epoch=0, first_step=0, clip=1.0):
+def written_out(twin, groups, epoch, first_step, clip):
     """The same by hand: a step for each group of micro-batches; gives the mean losses of all micro-batches."""
     replica = replicas.create('cpu')
     velocity = [torch.zeros_like(parameter) for parameter in twin.parameters()]
@@ -113,11 +113,12 @@ def written_out(twin, groups, epoch=0, first_step=0, clip=1.0):
             total = [sum_ + grad for sum_, grad in zip(total, grads)]
             losses.append((loss.item(), coding.item()))
         norm = torch.stack([grad.norm() for grad in total]).norm().item()
-        assert norm > clip, 'or clipping would not be tested'
+        assert clip is None or norm > clip, 'or clipping would not be tested'
+        scale = 1 if clip is None else clip / norm
         with torch.no_grad():
             for parameter, grad, speed in zip(twin.parameters(), total, velocity):
-                speed.mul_(0.9).add_(clip / norm * grad)
-                parameter.sub_(0.1 * (clip / norm * grad + 0.9 * speed))
+                speed.mul_(0.9).add_(scale * grad)
+                parameter.sub_(0.1 * (scale * grad + 0.9 * speed))
     return [sum(values) / len(losses) for values in zip(*losses)]
 
 
@@ -125,18 +126,19 @@ def nesterov(model):
     return torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, nesterov=True)
 
 
+@pytest.mark.parametrize('clip', [1.0, None])
 @pytest.mark.parametrize('accumulation', [1, 3])
 @pytest.mark.parametrize('epoch, first_step', [(0, 0), (2, 5)])
-def test_training_steps_equal_those_written_out(accumulation, epoch, first_step):
+def test_training_steps_equal_those_written_out(accumulation, clip, epoch, first_step):
     """Of accumulated micro-batches the sum of the gradients is clipped, once."""
     images, targets = make_images(24 * accumulation)
     batches = list(zip(images.split(8), targets.split(8)))
     model, twin = make_model(), make_model()
     ended = []
     metrics = train(model, nesterov(model), batches, epoch, first_step, ended.append,
-                    clip_grad=1.0, accumulation=accumulation)
+                    clip_grad=clip, accumulation=accumulation)
     groups = [batches[start:start + accumulation] for start in range(0, len(batches), accumulation)]
-    loss, coding_loss = written_out(twin, groups, epoch, first_step)
+    loss, coding_loss = written_out(twin, groups, epoch, first_step, clip)
     assert metrics == pytest.approx({'loss': loss, 'coding_loss': coding_loss}, rel=1e-4)
     assert ended == [first_step + 1, first_step + 2, first_step + 3]
     for (name, ours), theirs in zip(model.named_parameters(), twin.parameters()):

@@ -1,9 +1,7 @@
 """The flags of the loss, of what learns and of mixing do what they say, seen from the images, outputs and weights."""
-import math
 from pathlib import Path
 
 import pytest
-import timm
 import torch
 from watched_run import (  # noqa: F401: two are fixtures
     ONE_STEP, PLAIN, SMALL, data, files, one_thread, record, which)
@@ -52,7 +50,8 @@ def test_images_are_mixed_on_their_way_to_the_model_and_targets_on_theirs_to_bot
     epoch = int(whole)
     images, mirror = plain.train[epoch].double(), plain.train[epoch].flip(0).double()
     difference = images - mirror
-    share = float(((mixed.train[epoch].double() - mirror) * difference).sum() / (difference ** 2).sum())  # least squares
+    mixture = mixed.train[epoch].double() - mirror
+    share = float((mixture * difference).sum() / (difference ** 2).sum())  # least squares
     assert share == pytest.approx(1) if whole else 0.01 < share < 0.99
     # a box of cutmix counts by its area, which least squares only come near to
     if '--cutmix' in ' '.join(mix):
@@ -70,7 +69,7 @@ def test_images_are_mixed_on_their_way_to_the_model_and_targets_on_theirs_to_bot
     assert row['train_loss'] == pytest.approx(class_loss.item(), rel=1e-3)
     assert row['train_coding_loss'] == pytest.approx(coding_loss, rel=1e-3)
     hard = -mixed.eval_logits[-1][:10].log_softmax(1)[range(10), [0] * 5 + [1] * 5].mean()
-    assert mixed.rows()[-1]['eval_loss'] == pytest.approx(hard.item(), rel=1e-3), 'evaluation is neither mixed nor smoothed'
+    assert row['eval_loss'] == pytest.approx(hard.item(), rel=1e-3), 'evaluation is neither mixed nor smoothed'
 
 
 @pytest.mark.parametrize('argv, exponent, threshold', [
@@ -144,7 +143,11 @@ def test_mask_grads_leaves_the_inactive_subnns_of_the_classes_as_they_were(data,
         assert torch.equal(moved.any(1), own[0].bool() if masked else torch.ones(10, dtype=torch.bool))
 
 
-@pytest.mark.parametrize('argv, micro_batches', [([], 1), (['-b', '4'], 1), (['-b', '4', '--global-batch-size', '8'], 2)])
+@pytest.mark.parametrize('argv, micro_batches', [
+    ([], 1),
+    (['-b', '4'], 1),
+    (['-b', '4', '--global-batch-size', '8'], 2),
+])
 def test_micro_batches_of_a_global_batch_are_one_step(data, tmp_path, capsys, argv, micro_batches):
     seen = record(data, tmp_path, *ONE_STEP, *argv)
     batch = 4 if argv else 16
@@ -158,7 +161,7 @@ def test_micro_batches_of_a_global_batch_are_one_step(data, tmp_path, capsys, ar
 
 
 def test_global_batch_that_does_not_divide_lists_what_does(data, tmp_path):
-    with pytest.raises(UserError, match='18 is no multiple of 1 x --batch-size 4 .*--batch-size may be 1, 2, 3, 6, 9, 18'):
+    with pytest.raises(UserError, match='18 is no multiple of 1 x --batch-size 4 .*size may be 1, 2, 3, 6, 9, 18$'):
         record(data, tmp_path, '-b', '4', '--global-batch-size', '18')
     with pytest.raises(UserError, match='16 training images are not one batch of 32: lower --global-batch-size'):
         record(data, tmp_path, '-b', '4', '--global-batch-size', '32')

@@ -1,7 +1,6 @@
 """Going on with a run: which checkpoint, whether it is of this run, and what is put back."""
 import argparse
 import dataclasses
-import os
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,7 @@ import timm_coded
 from timm_coded.train.args import parse_args
 from timm_coded.train.checkpoint import Checkpoints
 from timm_coded.train.errors import UserError
-from timm_coded.train.resume import (
-    NOT_THE_RECIPE, check_agreement, check_recipe, find_newest, restore_model, restore_optimizer)
+from timm_coded.train.resume import check_agreement, check_recipe, find_newest, restore_model, restore_optimizer
 
 PATH = Path('output/run/last.pth.tar')
 

@@ -151,7 +151,7 @@ def test_num_classes_below_the_data_sets_is_an_error(capsys):
     (['--mean', '1', '2'], '--mean takes one number or three'),
     (['--xla-cache', 'graphs'], '--xla-cache is for TPUs, not for --device cpu'),
     (['--mixup', '0.2', '--mask-grads'], '--mask-grads needs one class for each image: leave out --mixup'),
-    (['--global-batch-size', '100'], '--global-batch-size 100 is no multiple of 1 x --batch-size 64 .*may be 1, 2, 4, 5, 10'),
+    (['--global-batch-size', '100'], '100 is no multiple of 1 x --batch-size 64 .*may be 1, 2, 4, 5, 10, 20, 25'),
     (['--synthetic', '--dataset', 'digits'], '--synthetic takes no images: leave out --dataset digits'),
     (['--eval-only'], '--resume or --initial-checkpoint'),
 ])

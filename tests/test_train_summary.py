@@ -8,7 +8,8 @@ from timm_coded.train.summary import write_summary
 
 def test_every_epoch_has_a_row_and_every_metric_a_column_in_the_order_of_their_appearance(tmp_path):
     path = tmp_path / 'summary.csv'
-    write_summary(path, [{'epoch': 0, 'train_loss': 1 / 3, 'lr': 0.5}, {'epoch': 1, 'train_loss': 1e-9, 'ema_top1': 7.0}])
+    rows = [{'epoch': 0, 'train_loss': 1 / 3, 'lr': 0.5}, {'epoch': 1, 'train_loss': 1e-9, 'ema_top1': 7.0}]
+    write_summary(path, rows)
     assert path.read_text().splitlines() == ['epoch,train_loss,lr,ema_top1', f'0,{1 / 3},0.5,', '1,1e-09,,7.0']
     first, second = csv.DictReader(path.read_text().splitlines())
     assert float(first['train_loss']) == 1 / 3 and second['lr'] == ''
