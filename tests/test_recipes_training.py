@@ -125,9 +125,9 @@ def test_imagenet_images_are_cropped_flipped_augmented_and_erased_as_in_the_pape
     assert type(resize) is transforms.Resize and resize.size == 256 == round(224 / 0.875)
     assert resize.interpolation == transforms.InterpolationMode.BICUBIC
     assert type(center) is transforms.CenterCrop and tuple(center.size) == (224, 224)
-    image, target, *_ = train[0, 0]
-    assert image.shape == (3, 160, 160) and image.dtype == torch.uint8 and target == 0
-    assert validation[0, 0][0].shape == (3, 224, 224)
+    sample = train[0, 0]
+    assert sample.image.shape == (3, 160, 160) and sample.image.dtype == torch.uint8 and sample.target == 0
+    assert validation[0, 0].image.shape == (3, 224, 224)
 
 
 @pytest.mark.parametrize('name', CIFAR)
@@ -140,7 +140,7 @@ def test_cifar_images_are_padded_cropped_and_flipped_and_then_augmented(monkeypa
     layers, magnitude = (3, 4) if 'cifar100' not in name else (1, 2)
     assert augment.num_layers == layers and {op.magnitude for op in augment.ops} == {magnitude}
     assert train.sample_boxes is None
-    assert np.array_equal(validation[0, 0][0].permute(1, 2, 0), validation.dataset[0][0]), 'evaluated as it is'
+    assert np.array_equal(validation[0, 0].image.permute(1, 2, 0), validation.dataset[0][0]), 'evaluated as it is'
 
 
 @pytest.mark.parametrize('name, mean, std', [  # of the training images, as published everywhere

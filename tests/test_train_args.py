@@ -50,7 +50,8 @@ def test_null_in_config_leaves_the_default(config):
 
 @pytest.mark.parametrize('argv, expected', [
     (['--weight-decy', '0'], ['--weight-decy', '--weight-decay']),
-    (['--mixup', '0.2'], ['unknown flag --mixup']),
+    (['--jsd-loss'], ['unknown flag --jsd-loss']),  # of timm's, but not honoured
+    (['--mixup', '-1'], ['--mixup', 'at least 0']),
     (['--batch-size', '0'], ['--batch-size', 'at least 1']),
     (['--lr', 'fast'], ['--lr', "'fast'"]),
     (['--reprob', '1.5'], ['--reprob', 'between 0 and 1']),

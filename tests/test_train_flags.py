@@ -3,108 +3,18 @@ import csv
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pytest
-import timm
 import torch
 from image_folder import make_image_folder
-from PIL import Image
 from torch.overrides import TorchFunctionMode
+from watched_run import (  # noqa: F401: two are fixtures
+    ONE_STEP, PLAIN, SMALL, Record, data, files, in_any_order, one_thread, record, which)
 
 from timm_coded.train.args import parse_args
 from timm_coded.train.build import create_model, create_optimizer
 from timm_coded.train.run import run
-
-SMALL = ['--device', 'cpu', '--model', 'coded_resnext11_10x11d', '--model-kwargs', 'channels=(16, 32, 64)',
-         '--img-size', '32', '--mean', '0.5', '--std', '0.5',  # no pixel is mapped to 0
-         '--batch-size', '16', '--workers', '0', '--epochs', '1', '--warmup-epochs', '0']
-PLAIN = ['--scale', '1', '1', '--ratio', '1', '1', '--hflip', '0', '--color-jitter', '0']  # training images as they are
-ONE_STEP = ['--opt', 'momentum', '--lr', '0.1', '--weight-decay', '0']  # 16 images: w - 0.1 gradient
-
-
-@dataclass
-class Record:
-    """What came to the model of a run, step by step; a training epoch is one step of 16 images."""
-    start: dict[str, torch.Tensor] = field(default_factory=dict)  # the state that it was created with
-    train: list[torch.Tensor] = field(default_factory=list)  # uint8 images [B, 3, H, W], erased ones with -1
-    eval: list[torch.Tensor] = field(default_factory=list)
-    train_logits: list[torch.Tensor] = field(default_factory=list)
-    eval_logits: list[torch.Tensor] = field(default_factory=list)
-    dtypes: set = field(default_factory=set)  # (whether in training, of the first layer's output)
-    draws: list[list[float]] = field(default_factory=list)  # random numbers that were up next in each training step
-    folder: Path = None  # of the run
-
-    def end(self) -> dict[str, torch.Tensor]:
-        return torch.load(self.folder / 'last.pth.tar', weights_only=True)['state_dict']
-
-
-def record(data: Path, output: Path, *argv: str) -> Record:
-    """Runs the loop on the CPU in this process, and looks on by forward hooks."""
-    seen = Record(folder=output / 'run')
-    timm_create_model = timm.create_model
-
-    def after_first_layer(layer, inputs, result):
-        pixels, = inputs
-        if not pixels.any():
-            return  # a trial, not an image
-        images = torch.where(pixels == 0, -1, (127.5 * pixels + 127.5).round()).short()
-        (seen.train if layer.training else seen.eval).append(images)
-        seen.dtypes.add((layer.training, result.dtype))
-        if layer.training:
-            with torch.random.fork_rng(devices=[]):
-                seen.draws.append(torch.rand(4).tolist())
-
-    def after_classifier(layer, inputs, logits):
-        (seen.train_logits if layer.training else seen.eval_logits).append(logits.detach().clone())
-
-    def create_watched_model(*args, **kwargs):
-        model = timm_create_model(*args, **kwargs)
-        seen.start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        model.conv1.register_forward_hook(after_first_layer)
-        model.get_classifier().register_forward_hook(after_classifier)
-        return model
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timm, 'create_model', create_watched_model)
-        run(parse_args([*SMALL, str(data), '--output', str(output), '--experiment', 'run', *argv]))
-    return seen
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope='module')
-def data(tmp_path_factory) -> Path:
-    """16 square images to train, 10 wide ones to validate."""
-    root = tmp_path_factory.mktemp('data')
-    make_image_folder(root / 'train', {'cat': 8, 'dog': 8}, (32, 32))
-    make_image_folder(root / 'val', {'cat': 5, 'dog': 5}, (40, 32))
-    return root
-
-
-def files(folder: Path) -> torch.Tensor:
-    """The images of a folder as they are, in order: [B, 3, H, W]."""
-    images = [np.asarray(Image.open(path).convert('RGB')) for path in sorted(folder.glob('*/*.jpg'))]
-    return torch.tensor(np.stack(images)).permute(0, 3, 1, 2).short()
-
-
-def in_any_order(images: torch.Tensor) -> list:
-    return sorted(image.flatten().tolist() for image in images)
-
-
-def which(images: torch.Tensor, of: torch.Tensor) -> list[tuple[int, bool]]:
-    """For each image, which it is among those of a folder, and whether it is mirrored."""
-    equal = torch.stack([(images[:, None] == of).flatten(2).all(2), (images[:, None] == of.flip(-1)).flatten(2).all(2)])
-    assert equal.sum((0, 2)).tolist() == [1] * len(images)
-    return [(int(index), bool(mirrored)) for mirrored, _, index in sorted(equal.nonzero().tolist(), key=lambda x: x[1])]
 
 
 @pytest.mark.parametrize('hflip, vflip, sides', [('0', '0', []), ('1', '0', [-1]), ('0', '1', [-2])])
@@ -166,13 +76,14 @@ def test_amp_computes_in_bfloat16_and_keeps_float32_weights(data, tmp_path, argv
     assert all(value.dtype == torch.float32 for value in seen.end().values() if value.is_floating_point())
 
 
+@pytest.mark.parametrize('accumulated', [[], ['-b', '4', '--global-batch-size', '16']])
 @pytest.mark.parametrize('mode, size', [
     ('norm', lambda gradients: torch.cat(gradients).norm().item()),
     ('value', lambda gradients: torch.cat(gradients).abs().max().item()),
 ])
-def test_clip_grad_bounds_the_gradient_of_a_step(data, tmp_path, mode, size):
+def test_clip_grad_bounds_the_gradient_of_a_step(data, tmp_path, mode, size, accumulated):
     def gradient(output, *argv):
-        seen = record(data, output, *ONE_STEP, *argv)
+        seen = record(data, output, *ONE_STEP, *accumulated, *argv)
         end, weights = seen.end(), [name for name in seen.start if name.endswith(('weight', 'bias'))]
         return [((seen.start[name] - end[name]) / 0.1).flatten() for name in weights]
 
@@ -212,10 +123,9 @@ def test_weight_decay_shrinks_weights_but_neither_biases_nor_batch_norms():
 @pytest.fixture(scope='module')
 def seeded(data, tmp_path_factory) -> dict[str, Record]:
     """Two epochs with seed 1, the same again, the second resumed after the first, and both with seed 2."""
-    argv = [*PLAIN, '--hflip', '0.5', '--sched', 'constant']
+    argv = [*PLAIN, '--hflip', '0.5', '--epochs', '2']
     first, again, other, resumed = (tmp_path_factory.mktemp(name) for name in ('first', 'again', 'other', 'resumed'))
-    record(data, resumed, *argv, '--seed', '1')
-    argv += ['--epochs', '2']
+    record(data, resumed, *argv, '--seed', '1', stop_at=3)  # at the end of the first epoch
     return {
         'first': record(data, first, *argv, '--seed', '1'),
         'again': record(data, again, *argv, '--seed', '1'),
@@ -258,9 +168,9 @@ def test_each_epoch_has_random_numbers_of_its_own_also_in_a_resumed_run(seeded, 
 def test_best_epoch_before_a_resumption_stays_the_best_if_it_is_not_beaten(tmp_path, capsys):
     for split in ('train', 'val'):
         make_image_folder(tmp_path / split, {'cat': 16}, (32, 32))  # of one class: every epoch has 100 %
-    argv = ['--model', 'resnext11_10x11d', '--resume', 'auto']
-    record(tmp_path, tmp_path / 'output', *argv)
-    seen = record(tmp_path, tmp_path / 'output', *argv, '--epochs', '2')
+    argv = ['--model', 'resnext11_10x11d', '--resume', 'auto', '--epochs', '2']
+    record(tmp_path, tmp_path / 'output', *argv, stop_at=3)
+    seen = record(tmp_path, tmp_path / 'output', *argv)
     assert len(seen.train) == 1 and 'best epoch 0: top-1 100.00 %' in capsys.readouterr().out
     last, best = (torch.load(seen.folder / f'{name}.pth.tar', weights_only=True) for name in ('last', 'model_best'))
     assert last['epoch'] == 1 and best['epoch'] == last['best']['epoch'] == 0

@@ -9,7 +9,7 @@ from timm_coded.train.args import parse_args
 from timm_coded.train.errors import UserError
 
 CONFIG = {'input_size': (3, 8, 8), 'mean': (0.5,) * 3, 'std': (0.5,) * 3}
-PLAIN = ['--batch-size', '1', '--hflip', '0', '--color-jitter', '0']
+PLAIN = ['--num-classes', '1', '--batch-size', '1', '--hflip', '0', '--color-jitter', '0']
 
 
 def training_samples(monkeypatch, *argv, size=(8, 8)):
@@ -21,7 +21,7 @@ def training_samples(monkeypatch, *argv, size=(8, 8)):
 
 
 def drawn(samples, epochs):
-    return [samples[epoch, 0][0].permute(1, 2, 0).numpy() for epoch in range(epochs)]
+    return [samples[epoch, 0].image.permute(1, 2, 0).numpy() for epoch in range(epochs)]
 
 
 def test_every_window_of_the_padded_image_is_drawn_about_equally_often(monkeypatch):

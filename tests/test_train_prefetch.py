@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from timm_coded.train import prefetch as prefetch_module
+from timm_coded.train.data import prefetch as prefetch_module
 from timm_coded.train.data.prefetch import DEPTH, prefetch
 
 

@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 
+from timm_coded.train import replicas
 from timm_coded.train.compile_watch import CompileWatch
 from timm_coded.train.progress import Progress, duration
 from timm_coded.train.sums import Sums
@@ -12,7 +13,8 @@ from timm_coded.train.sums import Sums
 class CountingReplica:
     """Compiles a graph, in 1.5 s, at each of the given steps, and falls back to the host from a step on."""
 
-    def __init__(self, *compiling_steps: int, fallback_step: float = math.inf):
+    def __init__(self, *compiling_steps: int, fallback_step: float = math.inf, rank: int = 0):
+        self.rank = rank
         self.compiling_steps = compiling_steps
         self.fallback_step = fallback_step
         self.looks = -1  # the first look is before the first step
@@ -31,15 +33,15 @@ class Terminal(io.StringIO):
         return True
 
 
-def train(stream, steps=6, log_interval=2, replica=None):
+def train(stream, steps=6, log_interval=2, replica=None, first_step=0):
     progress = Progress(replica or CountingReplica(), 3, steps, 8, log_interval, stream)
     progress.epoch = 1
-    sums = Sums(['loss', 'coding_loss'], torch.device('cpu'))
+    sums = Sums(['loss', 'coding_loss'], replicas.create('cpu'))
     received = []
-    for batch in progress.training(range(steps), sums):
+    for batch in progress.training(range(first_step, steps), sums, first_step):
         received.append(batch)
         sums.add(torch.tensor(8), {'loss': torch.tensor(16.0), 'coding_loss': torch.tensor(4.0)})
-    assert received == list(range(steps))
+    assert received == list(range(first_step, steps))
     return progress
 
 
@@ -51,6 +53,20 @@ def test_plain_lines_come_every_interval_and_at_the_end():
     for part in ('loss 2.0000', 'coding loss 0.5000', 'images/s', '% waiting for data', 'ETA 0:00'):
         assert part in lines[-1]
     assert '\r' not in stream.getvalue()
+
+
+def test_epoch_that_goes_on_counts_its_steps_from_where_it_was():
+    stream = io.StringIO()
+    train(stream, steps=8, log_interval=3, first_step=4)
+    lines = [line for line in stream.getvalue().splitlines() if '|' in line]
+    assert [line.split(' | ')[1] for line in lines] == ['step 6/8', 'step 8/8']
+    assert 'training step 5 took' in stream.getvalue()
+
+
+@pytest.mark.parametrize('stream', [io.StringIO(), Terminal()])
+def test_only_the_first_replica_writes(stream):
+    train(stream, replica=CountingReplica(1, rank=1)).say('done')
+    assert stream.getvalue() == ''
 
 
 def test_live_line_is_written_over_and_cleared_for_a_line_that_stays():

@@ -29,13 +29,25 @@ def test_auto_takes_the_cpu_or_gpu_where_torch_xla_is_missing_and_xla_says_how_t
     assert "pip install 'timm_coded[xla]'" in message
 
 
-def test_xla_without_a_chosen_device_says_which_it_took():
+@pytest.mark.parametrize('chosen', [True, False])
+def test_xla_says_which_device_it_took_and_does_not_warn_of_its_choice(chosen):
     pytest.importorskip('torch_xla')
     result = run_python(
-        "import os; os.environ.pop('PJRT_DEVICE')\n"
-        "from timm_coded.train import replicas; print(replicas.create('auto').name)\n")
-    assert result.stdout.strip() == f'XLA:{os.environ["PJRT_DEVICE"]} (torch_xla\'s choice: PJRT_DEVICE is not set)'
+        ("" if chosen else "import os; os.environ.pop('PJRT_DEVICE')\n")
+        + "from timm_coded.train import replicas; print(replicas.create('auto').name)\n")
+    assert result.stdout.strip() == f'XLA:{os.environ["PJRT_DEVICE"]}'
     assert 'WARNING' not in result.stderr
+
+
+@pytest.mark.parametrize('device', ['xla', 'cpu'])
+def test_cache_of_compiled_graphs_is_refused_where_it_would_not_help(device):
+    if device == 'xla':
+        pytest.importorskip('torch_xla')
+    result = run_python(
+        "from timm_coded.train import replicas, errors\n"
+        f"try:\n    replicas.create('{device}', '/no/such/folder')\n"
+        "except errors.UserError as error:\n    print(error)\n")
+    assert result.stdout.startswith('--xla-cache is for TPUs')
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
@@ -65,12 +77,3 @@ def test_xla_seed_reaches_the_device():
         "    print(torch.rand(4, device=replica.device).tolist())\n")
     first, again, other = result.stdout.splitlines()
     assert first == again != other
-
-
-def test_tree_goes_to_the_cpu_with_its_shape():
-    class Elsewhere(torch.Tensor):
-        def cpu(self):
-            return torch.tensor(7)
-
-    tree = {'a': [Elsewhere(), (1, None)], 'b': {0: Elsewhere()}, 'c': 'text'}
-    assert replicas.to_cpu(tree) == {'a': [torch.tensor(7), (1, None)], 'b': {0: torch.tensor(7)}, 'c': 'text'}

@@ -41,7 +41,7 @@ def same(a, b) -> bool:
 
 def states(folder: Path) -> dict:
     state = torch.load(folder / 'last.pth.tar', weights_only=True)
-    return {key: state[key] for key in ('epoch', 'state_dict', 'optimizer', 'metric', 'best')}
+    return {key: state[key] for key in ('epoch', 'step', 'state_dict', 'optimizer', 'metric', 'best', 'history')}
 
 
 @pytest.fixture(scope='module', params=['cpu', 'xla'])
@@ -78,12 +78,14 @@ def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(trained, tmp_path):
     device, whole, _ = trained
     folder = tmp_path / 'run'
     folder.mkdir()
-    shutil.copy(whole / 'checkpoint-1.pth.tar', folder / 'last.pth.tar')
-    rows = (whole / 'summary.csv').read_text().splitlines(keepends=True)
-    (folder / 'summary.csv').write_text(''.join(rows[:4]))  # epoch 2 had ended, its checkpoint was not written
-    train(tmp_path, device, '--epochs', '4', '--resume', 'auto', '--workers', '2')
+    shutil.copy(whole / 'checkpoint-1.pth.tar', folder)
+    rows = (whole / 'summary.csv').read_text()
+    (folder / 'checkpoint-2.pth.tar').write_bytes(b'half a checkpoint')
+    (folder / 'summary.csv').write_text(rows[:len(rows) // 2])
+    _, log = train(tmp_path, device, '--epochs', '4', '--resume', 'auto', '--workers', '2')
+    assert 'cannot read the checkpoint' in log and 'resumed after epoch 1 from' in log
     assert same(states(folder), states(whole))
-    assert (folder / 'summary.csv').read_text() == ''.join(rows)
+    assert (folder / 'summary.csv').read_text() == rows
 
 
 def test_checkpoint_is_read_by_timm_where_torch_xla_is_not_installed(trained):
@@ -147,6 +149,10 @@ def test_num_classes_below_the_data_sets_is_an_error(capsys):
     (['--opt-eps', '1e-3'], '--opt sgd has no epsilon'),
     (['--scale', '1', '0.5'], '--scale takes two numbers'),
     (['--mean', '1', '2'], '--mean takes one number or three'),
+    (['--xla-cache', 'graphs'], '--xla-cache is for TPUs, not for --device cpu'),
+    (['--mixup', '0.2', '--mask-grads'], '--mask-grads needs one class for each image: leave out --mixup'),
+    (['--global-batch-size', '100'], '100 is no multiple of 1 x --batch-size 64 .*may be 1, 2, 4, 5, 10, 20, 25'),
+    (['--synthetic', '--dataset', 'digits'], '--synthetic takes no images: leave out --dataset digits'),
     (['--eval-only'], '--resume or --initial-checkpoint'),
 ])
 def test_what_does_not_fit_is_named_before_anything_is_written(tmp_path, argv, expected):
@@ -159,7 +165,7 @@ def test_what_does_not_fit_is_named_before_anything_is_written(tmp_path, argv, e
 def test_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoints_before_it(tmp_path):
     pytest.importorskip('sklearn')
     argv = [*SMALL, '--device', 'cpu', '--output', str(tmp_path), '--warmup-epochs', '1', '--warmup-lr', '0.01']
-    with pytest.raises(UserError, match='loss.* of epoch 1 is not finite'):
+    with pytest.raises(UserError, match=r'loss.* is not finite in epoch 1, step \d+; .*go on from one of them'):
         run(parse_args([*argv, '--epochs', '3', '--lr', '1e30']))
     assert sorted(path.name for path in (tmp_path / 'run').glob('*.tar')) == [
         'checkpoint-0.pth.tar', 'last.pth.tar', 'model_best.pth.tar']

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from timm_coded.train.args import parse_args
 from timm_coded.train.errors import UserError
@@ -10,11 +11,16 @@ def start(tmp_path):
     """Opens a run's folder as the loop does; returns it and the checkpoint that it goes on from."""
     def start(*argv):
         args = parse_args(['--output', str(tmp_path), '--model', 'm', *argv])
-        resumed = find_checkpoint(args)
+        resumed, _, _ = find_checkpoint(args) or (None, None, None)
         folder = open_folder(args, resumed, 160)
         assert args.experiment == folder.name
         return folder.relative_to(tmp_path).as_posix(), resumed
     return start
+
+
+def save(path):
+    keys = ('arch', 'num_classes', 'epoch', 'step', 'state_dict', 'optimizer', 'best', 'history', 'args')
+    torch.save(dict.fromkeys(keys), path)
 
 
 def test_new_run_never_writes_into_another(start):
@@ -27,13 +33,16 @@ def test_run_without_a_name_is_called_by_date_model_and_size(start):
 
 def test_resume_auto_stays_in_its_folder_with_and_without_a_checkpoint(start, tmp_path):
     assert start('--experiment', 'x', '--resume', 'auto') == ('x', None)
-    (tmp_path / 'x' / 'last.pth.tar').touch()
+    save(tmp_path / 'x' / 'last.pth.tar')
     assert start('--experiment', 'x', '--resume', 'auto') == ('x', tmp_path / 'x' / 'last.pth.tar')
 
 
 def test_resume_goes_on_in_the_folder_of_the_checkpoint(start, tmp_path):
     start('--experiment', 'x')
     path = tmp_path / 'x' / 'checkpoint-3.pth.tar'
+    with pytest.raises(UserError, match=f'there is no checkpoint {path}'):
+        start('--resume', str(path))
+    save(path)
     assert start('--resume', str(path)) == ('x', path)
     assert start('--resume', str(path), '--experiment', 'x') == ('x', path)
     with pytest.raises(UserError, match='leave out --experiment'):

@@ -43,6 +43,7 @@ class StopOrSave:
         self.stopping = False  # agreed on by all
         self.steps = 0
         self.vote = GO_ON
+        self.compiles = replica.compiles()
         self.saved = self.stepped = time.time()
         self.step_seconds = self.save_seconds = 0.0  # of a long step and of the longest save
 
@@ -53,8 +54,10 @@ class StopOrSave:
             step: of the epoch, from 1; None where there is nothing to save.
         """
         now = time.time()
-        self.step_seconds = max(now - self.stepped, 0.9 * self.step_seconds)  # forgets the first, which compiles
-        self.stepped = now
+        compiles = self.replica.compiles()
+        if compiles == self.compiles:  # or it does not tell how long the next steps take
+            self.step_seconds = max(now - self.stepped, 0.9 * self.step_seconds)
+        self.compiles, self.stepped = compiles, now
         wish = self.agree(self.wish(now))
         self.stopping = self.stopping or wish == STOP
         if self.stopping:
@@ -79,8 +82,11 @@ class StopOrSave:
         self.steps += 1
         if self.steps % VOTE_STEPS:
             return GO_ON
-        wish, self.vote = int(self.vote), self.replica.peers.vote(wish)
-        return wish
+        granted = int(self.vote)
+        if wish == SAVE == granted:  # it is about to be fulfilled
+            wish = GO_ON
+        self.vote = self.replica.peers.vote(wish)
+        return granted
 
     def has_saved(self) -> None:
         """Tells that a checkpoint has just been written."""

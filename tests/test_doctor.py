@@ -1,5 +1,7 @@
 """`--doctor` measures what it says it does, and concludes what its numbers say."""
+import contextlib
 import dataclasses
+import io
 import os
 import subprocess
 import sys
@@ -7,28 +9,29 @@ import time
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from image_folder import make_image_folder
 
 from timm_coded.models.packed_conv import PackedConv2d
-from timm_coded.train import doctor as doctor_module
 from timm_coded.train import replicas
 from timm_coded.train.args import parse_args
 from timm_coded.train.data.digits import Digits
 from timm_coded.train.doctor import doctor
+from timm_coded.train.doctor.report import Report
 from timm_coded.train.errors import UserError
 
 ROOT = Path(__file__).parents[1]
-SMALL = ['--model', 'coded_resnext11_10x11d', '--model-kwargs', 'channels=(16, 32, 64)', '--img-size', '8',
-         '--batch-size', '16', '--workers', '0', '--reprob', '0.3', '--aa', 'rand-m7-mstd0.5-inc1']
+SMALL = ['--model', 'coded_resnext11_10x11d', '--model-kwargs', 'channels=(16, 32, 64)', '--num-classes', '10',
+         '--img-size', '8', '--batch-size', '16', '--workers', '0', '--reprob', '0.3', '--aa', 'rand-m7-mstd0.5-inc1']
 DIGITS = ['--config', str(ROOT / 'configs' / 'digits.yaml'), *SMALL]
 
 
-def examine(*argv: str) -> tuple[doctor_module.Report, list[str]]:
+def examine(*argv: str) -> tuple[Report, list[str]]:
     """What the doctor finds on the CPU, and its lines."""
-    said = []
-    report = doctor(parse_args([*argv, '--device', 'cpu']), said.append)
-    return report, '\n'.join(said).splitlines()
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        report = doctor(parse_args([*argv, '--device', 'cpu']))
+    return report, said.getvalue().splitlines()
 
 
 @pytest.fixture
@@ -69,15 +72,15 @@ def test_steps_of_accumulated_batches_are_timed_whole(slow_device):
 
 def test_measured_step_is_the_runs_own_in_precision_and_packing(monkeypatch, slow_device):
     dtypes, models = set(), []
-    create_model = doctor_module.create_model
+    create_model = timm.create_model
 
-    def create_watched_model(args):
-        model = create_model(args)
+    def create_watched_model(*args, **kwargs):
+        model = create_model(*args, **kwargs)
         models.append(model)
         model.conv1.register_forward_hook(lambda layer, inputs, output: dtypes.add((model.training, output.dtype)))
         return model
 
-    monkeypatch.setattr(doctor_module, 'create_model', create_watched_model)
+    monkeypatch.setattr(timm, 'create_model', create_watched_model)
     report, _ = examine(*SMALL, '--amp', '--pack-lanes', '128')
     assert (True, torch.bfloat16) in dtypes and (True, torch.float32) not in dtypes
     assert (report.amp_dtype, report.lanes) == ('bfloat16', 128)
@@ -120,28 +123,40 @@ def test_xla_compiles_in_the_first_steps_and_never_again():
     RuntimeError('RESOURCE_EXHAUSTED: HBM'),
 ])
 def test_batch_that_does_not_fit_is_an_error_that_says_so(monkeypatch, error):
-    def end_step(self):
+    def autocast(self, dtype):
         raise error
 
-    monkeypatch.setattr(replicas.TorchReplica, 'end_step', end_step)
+    monkeypatch.setattr(replicas.TorchReplica, 'autocast', autocast)
     with pytest.raises(UserError, match='--batch-size 16 needs more memory'):
         examine(*SMALL)
 
 
-def test_torch_xla_of_another_torch_is_named_in_the_place_of_its_import_error(monkeypatch):
-    def create(device):
-        raise ImportError('undefined symbol: _ZN5torch4lazy')
+def test_torch_xla_of_another_torch_is_named_in_the_place_of_its_import_error(tmp_path):
+    (tmp_path / 'torch_xla').mkdir()
+    (tmp_path / 'torch_xla' / '__init__.py').write_text("raise ImportError('undefined symbol: _ZN5torch4lazy')")
+    command = [sys.executable, str(ROOT / 'train_xla.py'), '--doctor', *SMALL, '--device', 'xla']
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(tmp_path)})
+    assert result.returncode == 2
+    error, = result.stderr.splitlines()
+    assert 'cannot import torch_xla: undefined symbol: _ZN5torch4lazy; is it of the same release as torch' in error
 
-    versions = {'torch': '2.9.0', 'torch_xla': '2.8.0', 'torchvision': '0.24.0', 'timm': '1.0.31', 'libtpu': None}
-    monkeypatch.setattr(doctor_module, 'installed_versions', lambda: versions)
-    monkeypatch.setattr(replicas, 'create', create)
-    with pytest.raises(UserError, match='torch_xla 2.8.0 is built for torch 2.8, not for 2.9.0'):
+
+def test_machine_that_is_not_healthy_is_an_error_with_the_problem(monkeypatch, slow_device):
+    monkeypatch.setattr(replicas.TorchReplica, 'fallbacks', lambda self: ['aten::nonzero'])
+    with pytest.raises(UserError, match='the run would not be healthy: aten::nonzero ran on the host'):
         examine(*SMALL)
 
 
+class SecondOfTwo(replicas.Alone):
+    """Peers of a replica whose only other has the same tensors."""
+    rank, world = 1, 2
+
+    def gather(self, tensor):
+        return torch.stack([tensor, tensor])
+
+
 def test_only_the_first_replica_tells(monkeypatch, slow_device):
-    monkeypatch.setattr(replicas.TorchReplica, 'rank', 1)
-    monkeypatch.setattr(replicas.TorchReplica, 'world', 2)
+    monkeypatch.setattr(replicas, 'find_processes', lambda backend: SecondOfTwo())
     report, lines = examine(*SMALL)
     assert lines == [] and report.replicas == 2
 

@@ -9,8 +9,8 @@ from timm_coded.train.doctor.speed import Speed, StepSpeed
 STEP = StepSpeed(800.0, 790.0, 810.0, 20, 90.0, 1, 85.0, 0, [])
 LOADER = Speed(1000.0, 900.0, 1100.0, 20, 4.0)
 TPU = Report(
-    versions={'torch': '2.9.0', 'libtpu': '0.0.21'}, mismatches=[], device='XLA:TPU', pjrt_device='TPU', device_count=8,
-    replicas=8, local_replicas=8, cores=96, memory=300.0, shared_memory=150.0, model='coded_resnext50_32x4d',
+    versions={'torch': '2.9.0', 'libtpu': '0.0.21'}, mismatches=[], device='XLA:TPU', device_count=8, replicas=8,
+    local_replicas=8, cores=96, memory=300.0, shared_memory=150.0, model='coded_resnext50_32x4d',
     parameters=25_028_904, img_size=160, batch_size=192, micro_batches=1, amp_dtype='bfloat16', lanes=128, step=STEP,
     loader=LOADER, workers=8, train_images=1_281_167, epochs=250,
 )
@@ -28,7 +28,7 @@ def test_healthy_machine_is_told_what_to_expect_and_nothing_else():
 
 def test_whole_report_is_short():
     sick = replace(
-        TPU, mismatches=['a', 'b'], amp_dtype=None, lanes=0, pjrt_device=None, shared_memory=0.06, workers=64,
+        TPU, mismatches=['a', 'b'], amp_dtype=None, lanes=0, shared_memory=0.06, workers=64,
         step=replace(STEP, recompilations=3, fallbacks=['aten::nonzero']), loader=replace(LOADER, rate=10.0))
     lines = describe_machine(sick) + describe_step(sick) + describe_loader(sick) + describe_outlook(sick)
     assert len(lines) <= 25 and 'healthy' not in lines
@@ -55,9 +55,8 @@ def test_device_that_waits_gets_as_many_workers_as_it_needs_and_there_are_cores(
 @pytest.mark.parametrize('changes, expected', [
     ({'amp_dtype': None}, '--amp'),
     ({'lanes': 0}, 'leave out --pack-lanes 0'),
-    ({'pjrt_device': None}, 'PJRT_DEVICE is not set'),
-    ({'device': 'XLA:CPU', 'pjrt_device': 'CPU', 'amp_dtype': None}, 'libtpu is installed, but this is no TPU'),
-    ({'device': 'cuda', 'pjrt_device': None, 'lanes': 0, 'amp_dtype': None}, '--amp'),
+    ({'device': 'XLA:CPU', 'amp_dtype': None}, 'libtpu is installed, but this is no TPU'),
+    ({'device': 'cuda', 'lanes': 0, 'amp_dtype': None}, '--amp'),
     ({'workers': 13}, '--workers 12: there is no core for each of the 13'),
 ])
 def test_advice_names_what_to_change(changes, expected):

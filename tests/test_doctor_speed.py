@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from timm_coded.train.doctor.speed import RandomBatches, Stopwatch, measure_loader
+from timm_coded.train import replicas
+from timm_coded.train.engine import grouped
 from timm_coded.train.sums import Sums
 
 
@@ -96,11 +98,11 @@ class Device:
 
 
 def train(device, micro_batches=1, patience=120.0):
-    stopwatch = Stopwatch(device, micro_batches, patience)
+    stopwatch = Stopwatch(device, patience)
     batches = RandomBatches([[torch.zeros(2)]] * micro_batches)
-    for number, _ in enumerate(stopwatch.training(batches, Sums(['loss'], torch.device('cpu')))):
-        device.step = number // micro_batches + 1
-    assert number + 1 == micro_batches * device.step, 'a step is never left unfinished'
+    steps = grouped(batches, micro_batches)
+    for device.step, step in enumerate(stopwatch.training(steps, Sums(['loss'], replicas.create('cpu'))), 1):
+        assert len(step) == micro_batches
     return stopwatch.speed(8)
 
 
