@@ -9,12 +9,13 @@ import pytest
 import torch
 from image_folder import make_image_folder
 from torch.overrides import TorchFunctionMode
-from watched_run import (  # noqa: F401: two are fixtures
-    ONE_STEP, PLAIN, SMALL, Record, data, files, in_any_order, one_thread, record, which)
+from watched_run import ONE_STEP, PLAIN, SMALL, Record, files, in_any_order, record, which
 
 from timm_coded.train.args import parse_args
 from timm_coded.train.build import create_model, create_optimizer
 from timm_coded.train.run import run
+
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.mark.parametrize('hflip, vflip, sides', [('0', '0', []), ('1', '0', [-1]), ('0', '1', [-2])])

@@ -6,12 +6,14 @@ import pytest
 import timm
 import torch
 from image_folder import truncate
-from watched_run import PLAIN, SMALL, data, files, one_thread, record  # noqa: F401: two are fixtures
+from watched_run import PLAIN, SMALL, files, record
 
 from timm_coded.train.args import parse_args
 from timm_coded.train.build import create_model
 from timm_coded.train.errors import UserError
 from timm_coded.train.run import run
+
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 STEPS = ['-b', '4', '--sched', 'constant', '--lr', '0.05']  # four of an epoch
 

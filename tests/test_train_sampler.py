@@ -81,7 +81,7 @@ def test_accumulation_makes_up_the_global_batch(arguments, steps):
 @pytest.mark.parametrize('arguments, expected', [
     ((20, 3, 2), '--batch-size may be 1, 2, 5, 10$'),
     ((20, 2, 3), '20 is no multiple of 3 x --batch-size 2 .*with this --batch-size the replicas may be 1, 2, 5, 10$'),
-    ((20, 3, 3), 'with this --batch-size the replicas may be none$'),
+    ((20, 3, 3), 'no number of replicas fits this --batch-size$'),
     ((20, 40, 1), '--batch-size may be 1, 2, 4, 5, 10, 20$'),
 ])
 def test_global_batch_that_does_not_divide_says_what_would(arguments, expected):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from image_folder import make_image_folder
 from PIL import Image
 from torch import nn
 
@@ -113,23 +112,6 @@ def record(
             seen.stopped = True
     assert seen.stopped == (stop_at is not None)
     return seen
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope='module')
-def data(tmp_path_factory) -> Path:
-    """16 square images to train, 10 wide ones to validate."""
-    root = tmp_path_factory.mktemp('data')
-    make_image_folder(root / 'train', {'cat': 8, 'dog': 8}, (32, 32))
-    make_image_folder(root / 'val', {'cat': 5, 'dog': 5}, (40, 32))
-    return root
 
 
 def files(folder: Path) -> torch.Tensor:

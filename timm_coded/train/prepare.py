@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from timm.utils import random_seed
 from torch import nn
@@ -67,8 +68,8 @@ def prepare(args: argparse.Namespace, found: Found | None = None) -> Parts:
     Raises:
         UserError: something that the user can put right.
     """
-    if args.synthetic and args.num_classes is None:
-        args.num_classes = 1000
+    if args.synthetic and args.num_classes is None and timm.is_model(args.model):
+        args.num_classes = timm.get_pretrained_cfg(args.model).num_classes  # the model's own
     replica = replicas.create(args.device, args.xla_cache)
     train_set, validation_set = open_datasets(args, replica.world)
     args.num_classes = check_num_classes(args.num_classes, class_names(validation_set))

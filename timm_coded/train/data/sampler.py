@@ -81,8 +81,9 @@ def accumulation_steps(global_batch_size: int | None, batch_size: int, world: in
         share = global_batch_size // world
         raise UserError(f'{wrong}; --batch-size may be {", ".join(map(str, divisors(share)))}')
     fitting = [count for count in divisors(global_batch_size) if global_batch_size // count % batch_size == 0]
-    numbers = ', '.join(map(str, fitting)) or 'none'
-    raise UserError(f'{wrong}; with this --batch-size the replicas may be {numbers}')
+    if not fitting:
+        raise UserError(f'{wrong}; no number of replicas fits this --batch-size')
+    raise UserError(f'{wrong}; with this --batch-size the replicas may be {", ".join(map(str, fitting))}')
 
 
 def divisors(number: int) -> list[int]:
