@@ -69,6 +69,10 @@ class Session:
             raise UserError(f'cannot resume {path}: it is at step {self.first_step} of an epoch, which has '
                             f'{self.parts.steps} here')
         if self.first_step:
+            world = len(state['local']['sums'])
+            if world != self.replica.world:
+                self.progress.say(f'it had {world} replica{"s" * (world > 1)} there: all go on from the mean of their '
+                                  'BatchNorm statistics')
             restore_statistics(self.replica, self.training.models(), state['local'])
             self.first_sums = restored_sums(self.replica, state['local'])
         self.replica.end_step()
