@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 import timm_coded
 from timm_coded.train import replicas
+from timm_coded.train.checkpoint import to_cpu
 from timm_coded.train.data.loader import create_batches
 from timm_coded.train.data.sampler import EvaluationSampler
 from timm_coded.train.data.samples import IGNORED, Sample
@@ -86,13 +87,7 @@ def run_replicas(work: Callable, count: int, folder: Path, device: str = 'cpu') 
 
 def save_result(args: argparse.Namespace, stop: Callable[[], str]) -> None:
     replica = replicas.create(args.device)
-    torch.save(on_the_host(args.work(replica)), args.folder / f'{replica.rank}.pt')
-
-
-def on_the_host(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: on_the_host(value) for key, value in tree.items()}
-    return tree.detach().cpu() if isinstance(tree, torch.Tensor) else tree
+    torch.save(to_cpu(args.work(replica)), args.folder / f'{replica.rank}.pt')
 
 
 def everything(replica: replicas.Replica) -> dict[str, Any]:
