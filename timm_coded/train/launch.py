@@ -1,5 +1,6 @@
 """Starts the replicas on this machine, passes on what ends them, and tells why a run ended."""
 import argparse
+import copy
 import json
 import multiprocessing
 import os
@@ -160,9 +161,8 @@ def launch_on_chips(args: argparse.Namespace, work: Work, mail: Mail) -> None:
     """The TPU's cores as replicas, by torch_xla; returns when all have ended, with the causes in the mail."""
     try:
         replicas.launch_on_chips(ChipWork(args, work, mail))
-    except Exception as error:  # a pool whose process ended says no more than that; the mail knows why
-        if mail.verdict()[0] == FINISHED:
-            mail.post(-1, CRASHED, f'error: {type(error).__name__}: {error}')
+    except Exception as error:  # a pool whose process ended says no more than that; the mail may know why, from earlier
+        mail.post(-1, CRASHED, f'error: {type(error).__name__}: {error}')
 
 
 class ChipWork:
@@ -181,7 +181,7 @@ class ChipWork:
 
     def __call__(self, ordinal: int) -> None:
         args, work, mail = self.state
-        status = serve(args, work, mail, ordinal)
+        status = serve(copy.deepcopy(args), work, mail, ordinal)  # two threads write what they find out into `args`
         if status not in (FINISHED, STOPPED):
             os._exit(status)  # so that torch_xla's pool ends the others, which wait for this one
 

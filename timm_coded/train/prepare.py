@@ -77,9 +77,10 @@ def prepare(args: argparse.Namespace, found: Found | None = None) -> Parts:
         raise UserError("--grad-checkpointing: PyTorch's checkpointing does not work on XLA devices; leave it out")
     accumulation = accumulation_steps(args.global_batch_size, args.batch_size, replica.world)
     args.global_batch_size = accumulation * args.batch_size * replica.world
-    random_seed(args.seed)  # the same on all replicas
     path, state, notes = found or (None, None, [])
-    model = create_model(args, '' if state else args.initial_checkpoint)
+    with replicas.one_thread:
+        random_seed(args.seed)  # the same on all replicas
+        model = create_model(args, '' if state else args.initial_checkpoint)
     check_agreement(replica, state)
     if state:
         differences = check_recipe(state, args, model, path)

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, ContextManager, Iterator
@@ -20,6 +21,10 @@ from torch import Tensor, nn
 from .data.loader import Batches
 from .data.prefetch import prefetch
 from .errors import UserError
+
+# The two cores of a v2 or v3 chip are threads of one process: what they do to its state, random numbers too, one does
+# after the other.
+one_thread = threading.Lock()
 
 
 def create(device: str = 'auto', xla_cache: str | None = None) -> 'XlaReplica | TorchReplica':
@@ -71,20 +76,32 @@ def launch_on_chips(work: Callable[..., Any], *args: Any) -> None:
 
 def import_xla() -> tuple[ModuleType, ModuleType]:
     """torch_xla and its runtime."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # torch_xla warns of its choice of a device: `XlaReplica.name` says it
-    try:
-        import torch_xla
-        import torch_xla.runtime
-        kind = torch_xla.runtime.device_type()  # the question is what makes it choose
-    except ImportError as error:
-        raise UserError(f'cannot import torch_xla: {error}; is it of the same release as torch {torch.__version__}? '
-                        "pip install 'timm_coded[xla]' ('timm_coded[tpu]' on a TPU)") from error
-    finally:
-        logging.disable(disabled)
+    with one_thread:
+        disabled = logging.root.manager.disable
+        logging.disable(logging.WARNING)  # torch_xla warns of its choice of a device: `XlaReplica.name` says it
+        try:
+            import torch_xla
+            import torch_xla.runtime
+            kind = torch_xla.runtime.device_type()  # the question is what makes it choose
+        except ImportError as error:
+            raise UserError(f'cannot import torch_xla: {error}; is it of the same release as torch {torch.__version__}'
+                            "? pip install 'timm_coded[xla]' ('timm_coded[tpu]' on a TPU)") from error
+        finally:
+            logging.disable(disabled)
     if kind is None:
         raise UserError('torch_xla finds no device: set PJRT_DEVICE=CPU, or PJRT_DEVICE=TPU where there is one')
     return torch_xla, torch_xla.runtime
+
+
+def open_cache(runtime: ModuleType, xla_cache: str) -> None:
+    """Keeps compiled graphs in a folder of this process: processes write without a lock.
+
+    To be called before the first computation, and where a process has two threads torch_xla takes only one call.
+    """
+    folder = os.path.join(xla_cache, os.environ.get('PJRT_LOCAL_PROCESS_RANK', '0'))
+    with one_thread:
+        if os.environ.get('XLA_PERSISTENT_CACHE_PATH') != folder:
+            runtime.initialize_cache(folder)
 
 
 class XlaReplica:
@@ -98,8 +115,8 @@ class XlaReplica:
         kind = runtime.device_type()
         if xla_cache and kind != 'TPU':
             raise UserError(f'--xla-cache is for TPUs: XLA:{kind} cannot read its compiled graphs back')
-        if xla_cache:  # before the first computation; a folder for each process, which write without a lock
-            runtime.initialize_cache(os.path.join(xla_cache, str(os.environ.get('PJRT_LOCAL_PROCESS_RANK', 0))))
+        if xla_cache:
+            open_cache(runtime, xla_cache)
         self.name = f'XLA:{kind}'
         self.device = self.xla.device()
         self.peers = XlaMesh(self.xla, xm, runtime, self.device) if runtime.world_size() > 1 else find_processes('gloo')
@@ -265,7 +282,11 @@ class Processes:
 
 
 class XlaMesh:
-    """The cores of a TPU or of a slice of a pod, by XLA's own collectives."""
+    """The cores of a TPU or of a slice of a pod, by XLA's own collectives.
+
+    Each replica's program must be the same, or some wait for ever for the others. What is not the gradients' is reduced
+    in graphs of its own, as float32: a TPU's compiler finds no maximum of 64-bit integers.
+    """
 
     def __init__(self, xla: ModuleType, xm: ModuleType, runtime: ModuleType, device: torch.device):
         self.xla, self.xm, self.device = xla, xm, device
@@ -276,10 +297,13 @@ class XlaMesh:
             self.xm.all_reduce(self.xm.REDUCE_SUM, tensors, scale=1 / self.world)
 
     def gather(self, tensor: Tensor) -> Tensor:
-        return self.xm.all_gather(tensor.detach()[None]).cpu()
+        rows = self.xm.all_gather(tensor.detach().float()[None].to(self.device))
+        self.xla.sync()  # else the next reduction would hang on to this one, and the next step would be compiled anew
+        return rows.cpu().to(tensor.dtype)
 
     def vote(self, code: int) -> int | Tensor:
-        highest = self.xm.all_reduce(self.xm.REDUCE_MAX, torch.tensor(code).to(self.device))
+        own = torch.tensor([float(code)]).to(self.device)  # a single number, without [], would be a constant of the graph
+        highest = self.xm.all_reduce(self.xm.REDUCE_MAX, own)
         self.xla.sync()  # a graph of its own: in the next step's it would make that a second one
         return highest
 

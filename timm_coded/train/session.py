@@ -69,10 +69,10 @@ class Session:
             raise UserError(f'cannot resume {path}: it is at step {self.first_step} of an epoch, which has '
                             f'{self.parts.steps} here')
         if self.first_step:
-            saved, world = len(state['local']['sums']), self.replica.world
-            if saved != world:
-                self.progress.say(f'saved in mid-epoch by {saved} replicas, resumed by {world}: each starts from the '
-                                  'mean of their BatchNorm statistics')
+            world = len(state['local']['sums'])
+            if world != self.replica.world:
+                self.progress.say(f'it had {world} replica{"s" * (world > 1)} there: all go on from the mean of their '
+                                  'BatchNorm statistics')
             restore_statistics(self.replica, self.training.models(), state['local'])
             self.first_sums = restored_sums(self.replica, state['local'])
         self.replica.end_step()
