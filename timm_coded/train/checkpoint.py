@@ -142,10 +142,7 @@ def write(path: Path, state: dict[str, Any]) -> None:
             torch.save(to_cpu(state), file)
             file.flush()
             os.fsync(file.fileno())
-        with zipfile.ZipFile(draft) as archive:
-            broken = archive.testzip()
-        if broken:
-            raise OSError(f'what was written to {draft} cannot be read back ({broken} differs)')
+        check_whole(draft)
         os.replace(draft, path)
         sync_folder(path.parent)
     finally:
@@ -165,6 +162,14 @@ def duplicate(path: Path, target: Path) -> None:
             os.fsync(copy.fileno())
     os.replace(draft, target)
     sync_folder(target.parent)
+
+
+def check_whole(path: str | Path) -> None:
+    """Raises an error if the file is no zip archive, or differs from its own checksums, at which PyTorch does not look."""
+    with zipfile.ZipFile(path) as archive:
+        broken = archive.testzip()
+    if broken:
+        raise OSError(f'{broken} in it differs from what was written')
 
 
 def sync_folder(folder: Path) -> None:
@@ -187,6 +192,7 @@ def load(path: str | Path) -> dict[str, Any]:
     if not os.path.isfile(path):
         raise UserError(f'there is no checkpoint {path}')
     try:
+        check_whole(path)
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # a broken file raises whatever the zip or pickle reader stumbles over
         reason = str(error).strip().split('\n')[0] or type(error).__name__
