@@ -4,7 +4,7 @@ import re
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -93,18 +93,25 @@ class Checkpoints:
         The file of the best may hold another epoch: the run may have gone on after that checkpoint, to a better one
         that is now given up. Where the old best is no longer kept, the search for the best starts anew.
         """
-        best, best_path = state['best'], self.folder / BEST
         self.newest, self.history = path, state['history']
         with Reporting(f'cannot write to {self.folder}', 'nothing in it is lost'):
             write_summary(self.folder / 'summary.csv', self.history)
-            for candidate in (best_path, self.folder / f'checkpoint-{best["epoch"]}.pth.tar', path) if best else ():
-                held = load(candidate) if candidate.is_file() else None
-                if held and held['epoch'] == best['epoch'] and held['best'] == best and not held['step']:
-                    if candidate != best_path:
-                        duplicate(candidate, best_path)
-                    self.best = best
-                    return
-            best_path.unlink(missing_ok=True)
+            self.find_best(state['best'], path)
+            place = place_of(path)
+            if place and not state['step'] and place == max(filter(None, map(place_of, self.folder.glob('*.pth.tar')))):
+                duplicate(path, self.folder / LAST)  # a session killed before that may have been the last
+                self.prune(path)
+
+    def find_best(self, best: dict[str, float] | None, path: Path) -> None:
+        best_path = self.folder / BEST
+        for candidate in (best_path, self.folder / f'checkpoint-{best["epoch"]}.pth.tar', path) if best else ():
+            held = load(candidate) if candidate.is_file() else None
+            if held and held['epoch'] == best['epoch'] and held['best'] == best and not held['step']:
+                if candidate != best_path:
+                    duplicate(candidate, best_path)
+                self.best = best
+                return
+        best_path.unlink(missing_ok=True)
 
     def prune(self, newest: Path) -> None:
         """Deletes what `newest` makes superfluous: older recovery files, and epochs that are no longer kept."""
@@ -117,6 +124,15 @@ class Checkpoints:
             age = int(epoch) - int(name[2])
             if name[1] == 'recovery' or kind == 'checkpoint' and not 0 <= age < self.kept:
                 path.unlink()
+
+
+def place_of(path: Path) -> tuple[int, int] | None:
+    """The epoch and its step that the run has reached, by the file's name; None for a name without."""
+    name = NAME.fullmatch(path.name)
+    if not name:
+        return None
+    epoch, step = int(name[2]), int(name[3] or 0)
+    return (epoch, step) if name[1] == 'recovery' else (epoch + 1, 0)
 
 
 class Reporting:
@@ -142,17 +158,21 @@ def write(path: Path, state: dict[str, Any]) -> None:
     draft = path.with_name(path.name + '.tmp')
     try:
         with open(draft, 'wb') as file:
-            torch.save(to_cpu(state), file)
+            save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        with zipfile.ZipFile(draft) as archive:
-            broken = archive.testzip()
-        if broken:
-            raise OSError(f'what was written to {draft} cannot be read back ({broken} differs)')
+        check_whole(draft)
         os.replace(draft, path)
         sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def save(state: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(to_cpu(state), file)
+    except RuntimeError as error:  # PyTorch's own account of it does not say that the drive is full
+        raise error.__context__ if isinstance(error.__context__, OSError) else error
 
 
 def duplicate(path: Path, target: Path) -> None:
@@ -168,6 +188,14 @@ def duplicate(path: Path, target: Path) -> None:
             os.fsync(copy.fileno())
     os.replace(draft, target)
     sync_folder(target.parent)
+
+
+def check_whole(path: str | Path) -> None:
+    """Raises an error if the file is no zip archive, or differs from its checksums, at which PyTorch does not look."""
+    with zipfile.ZipFile(path) as archive:
+        broken = archive.testzip()
+    if broken:
+        raise OSError(f'{broken} in it differs from what was written')
 
 
 def sync_folder(folder: Path) -> None:
@@ -190,6 +218,7 @@ def load(path: str | Path) -> dict[str, Any]:
     if not os.path.isfile(path):
         raise UserError(f'there is no checkpoint {path}')
     try:
+        check_whole(path)
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # a broken file raises whatever the zip or pickle reader stumbles over
         reason = str(error).strip().split('\n')[0] or type(error).__name__

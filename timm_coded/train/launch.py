@@ -17,6 +17,7 @@ from typing import Callable
 
 from . import replicas
 from .errors import UserError
+from .parent import end_with_parent
 from .stop_or_save import Stopped
 
 FINISHED, CRASHED, USER_ERROR, STOPPED = 0, 1, 2, 75  # exit statuses; 75 is EX_TEMPFAIL: start it again, it goes on
@@ -184,15 +185,6 @@ class ChipWork:
         status = serve(copy.deepcopy(args), work, mail, ordinal)  # two threads write what they find out into `args`
         if status not in (FINISHED, STOPPED):
             os._exit(status)  # so that torch_xla's pool ends the others, which wait for this one
-
-
-def end_with_parent() -> None:
-    """Ends this process as soon as the one that started it is gone, however that ended."""
-    def watch() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(CRASHED)
-
-    threading.Thread(target=watch, name='end_with_parent', daemon=True).start()
 
 
 def end_in(seconds: float) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .checkpoint import LAST, NAME, load
+from .checkpoint import LAST, load, place_of
 from .errors import UserError
 from .replicas import Replica
 
@@ -31,10 +31,9 @@ def find_newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]] | None:
     """
     found = []
     for path in folder.glob('*.pth.tar'):
-        name = NAME.fullmatch(path.name)
-        if name:
-            epoch, step = int(name[2]), int(name[3] or 0)
-            found.append(((epoch, step) if name[1] == 'recovery' else (epoch + 1, 0), path))
+        place = place_of(path)
+        if place:
+            found.append((place, path))
         elif path.name == LAST:
             found.append(((-1, 0), path))  # the same as the newest epoch's; where only it is left, it serves
     passed_over = []

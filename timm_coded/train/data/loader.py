@@ -1,11 +1,15 @@
 """From samples to batches of one shape, by any number of worker processes."""
 import multiprocessing
+import signal
+import threading
+from multiprocessing import forkserver
 from typing import Iterator, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from ..errors import UserError
+from ..parent import end_with_parent
 from .mixing import Mixing
 from .samples import IGNORED, Sample
 from .unreadable import Unreadable
@@ -121,6 +125,7 @@ def create_batches(
             num_workers=workers,
             collate_fn=Collate(batch_size, mixing),
             multiprocessing_context=fork_server() if workers else None,
+            worker_init_fn=start_worker,
             persistent_workers=workers > 0,
             generator=torch.Generator(),
         ),
@@ -129,6 +134,28 @@ def create_batches(
 
 
 def fork_server() -> multiprocessing.context.BaseContext:
+    """A server of workers that outlive what a terminal or a scheduler sends to all of a run's processes.
+
+    The run stops in order only as long as its workers go on: SIGINT and SIGTERM are for the launching process alone.
+    """
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload([__name__])
+    if threading.current_thread() is threading.main_thread():  # only there can they be set
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+        try:
+            forkserver.ensure_running()  # which inherits that they are ignored
+        finally:
+            for number, handler in zip(numbers, before):
+                signal.signal(number, handler)
     return context
+
+
+def start_worker(worker: int) -> None:
+    """Makes a worker outlive the first SIGTERM, but not its parent.
+
+    The second ends it: PyTorch and Python each send one to a worker that hangs at the end of a run. PyTorch's own watch
+    on the parent sees the fork server in its place, which lives as long as its workers.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
+    end_with_parent()

@@ -33,6 +33,8 @@ def prefetch(batches: Iterable, send: Callable[[Any], Any]) -> Iterator:
                     return
             put('end', None)
         except BaseException as error:  # whatever it is, the consumer must see it and not wait for ever
+            if not isinstance(error, Exception):  # SystemExit would end the run as if all were well
+                error = RuntimeError(f'the thread that loads ahead was ended by {type(error).__name__}')
             put('error', error)
 
     thread = threading.Thread(target=work, name='prefetch', daemon=True)
