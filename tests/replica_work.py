@@ -153,7 +153,7 @@ def make_criterion(model: torch.nn.Module) -> timm_coded.CodingLoss:
 
 
 def draw(replica: replicas.Replica, step: int) -> dict[str, Any]:
-    """Random numbers of a step, and the logits of the same model and images, which differ by dropSubNN's masks alone."""
+    """Random numbers of a step, and logits of the same model and images, which differ by dropSubNN's masks alone."""
     model = place(replica, make_grown_model(0.5)).train()
     images = make_images(8)[0].float().to(replica.device) / 255
     replica.seed(42, 1, 1 + step)

@@ -56,7 +56,8 @@ def descend(model, velocity, grads):
 def assert_same_parameters(states, expected):
     for state in states:
         for name, parameter in expected.named_parameters():
-            torch.testing.assert_close(state[name], parameter.detach(), rtol=1e-4, atol=2e-6, msg=lambda text: name + text)
+            torch.testing.assert_close(
+                state[name], parameter.detach(), rtol=1e-4, atol=2e-6, msg=lambda text: name + text)
 
 
 def test_replicas_train_as_one_process_with_batch_norm_of_each_part_by_itself(found):

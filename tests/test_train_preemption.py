@@ -73,7 +73,8 @@ def test_xla_with_each_session_in_a_process_of_its_own(wholes, tmp_path, flags, 
 
 @pytest.mark.parametrize('workers', [0, 2])
 def test_images_of_the_steps_that_are_done_are_not_read_again(tmp_path, workers):
-    argv = [*ALONE, '--epochs', 1, '--output', tmp_path, '--experiment', 'run', '--resume', 'auto', '--workers', workers]
+    argv = [
+        *ALONE, '--epochs', 1, '--output', tmp_path, '--experiment', 'run', '--resume', 'auto', '--workers', workers]
     complete(*argv, fault=('stop', 15), status=75)
     complete(*argv, fault=('count_reads', tmp_path / 'log'))
     reads = (tmp_path / 'log').read_text().split()

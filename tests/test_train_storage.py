@@ -1,4 +1,4 @@
-"""Checkpoints when the drive, the file or the process fails: the last good one is whole, and the run goes on from it."""
+"""Checkpoints when the drive, the file or the process fails: the last good one is whole, the run goes on from it."""
 import os
 import shutil
 import subprocess

@@ -21,6 +21,7 @@ from .parent import end_with_parent
 from .stop_or_save import Stopped
 
 FINISHED, CRASHED, USER_ERROR, STOPPED = 0, 1, 2, 75  # exit statuses; 75 is EX_TEMPFAIL: start it again, it goes on
+SIGNALS = (signal.SIGTERM, signal.SIGINT)  # ask a run to stop
 GRACE_SECONDS = 20  # for the other replicas, once one has failed
 
 Work = Callable[[argparse.Namespace, Callable[[], str]], None]
@@ -41,8 +42,10 @@ def launch(args: argparse.Namespace, work: Work) -> int:
             if started_by_torchrun and args.replicas:
                 raise UserError('--replicas: torchrun has already started the processes; leave it out')
             if device == 'xla' and replicas.has_tpu():
-                if args.replicas:
-                    raise UserError('--replicas: a TPU has as many replicas as cores; leave it out')
+                if args.replicas or started_by_torchrun:
+                    wrong = '--replicas' if args.replicas else 'torchrun'
+                    raise UserError(f'{wrong}: a TPU has as many replicas as cores, and they are started here; leave '
+                                    'it out')
                 launch_on_chips(args, work, mail)
             elif started_by_torchrun or (args.replicas or 1) == 1:
                 serve(args, work, mail, int(os.environ.get('RANK', 0)))
@@ -89,10 +92,10 @@ def watch_signals(mail: Mail) -> None:
     """Makes the first SIGTERM or SIGINT a reason to stop; the second has its usual effect."""
     def handle(number: int, frame: object) -> None:
         mail.ask_to_stop(signal.Signals(number).name)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for asked in SIGNALS:
+            signal.signal(asked, signal.SIG_DFL)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in SIGNALS:
         signal.signal(number, handle)
 
 
@@ -122,8 +125,11 @@ def launch_processes(args: argparse.Namespace, work: Work, mail: Mail, count: in
     processes = [
         context.Process(target=run_process, args=(args, work, mail, rank, count, port)) for rank in range(count)
     ]
+    before = [signal.signal(number, signal.SIG_IGN) for number in SIGNALS]
     for process in processes:
-        process.start()
+        process.start()  # inherits that they are ignored: this process gets them too, and tells by mail
+    for number, handler in zip(SIGNALS, before):
+        signal.signal(number, handler)
     running = dict((process.sentinel, rank) for rank, process in enumerate(processes))
     deadline = None
     while running:
@@ -148,8 +154,6 @@ def launch_processes(args: argparse.Namespace, work: Work, mail: Mail, count: in
 
 def run_process(args: argparse.Namespace, work: Work, mail: Mail, rank: int, count: int, port: int) -> None:
     """A replica's process; the environment is as torchrun would set it."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # the launching process gets them too, and tells by mail
     end_with_parent()
     os.environ |= {
         'RANK': str(rank), 'LOCAL_RANK': str(rank), 'WORLD_SIZE': str(count), 'LOCAL_WORLD_SIZE': str(count),

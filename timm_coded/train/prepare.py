@@ -75,6 +75,9 @@ def prepare(args: argparse.Namespace, found: Found | None = None) -> Parts:
     args.num_classes = check_num_classes(args.num_classes, class_names(validation_set))
     if args.grad_checkpointing and replica.device.type == 'xla':
         raise UserError("--grad-checkpointing: PyTorch's checkpointing does not work on XLA devices; leave it out")
+    if replica.name == 'XLA:TPU' and replica.world > 1 and not args.workers:
+        raise UserError('--workers 0: on a TPU of several cores two of them may share a process and its random '
+                        'numbers; take 1 or more')
     accumulation = accumulation_steps(args.global_batch_size, args.batch_size, replica.world)
     args.global_batch_size = accumulation * args.batch_size * replica.world
     path, state, notes = found or (None, None, [])

@@ -185,7 +185,10 @@ class TorchReplica:
         self.name = device
         self.device = torch.device(device)
         if device == 'cuda':
-            self.device = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count())
+            number, count = int(os.environ.get('LOCAL_RANK', 0)), torch.cuda.device_count()
+            if number >= count:
+                raise UserError(f'replica {number} of this machine has no GPU of its own: there are {count}')
+            self.device = torch.device('cuda', number)
             torch.cuda.set_device(self.device)
         self.peers = find_processes('cpu:gloo,cuda:nccl' if device == 'cuda' else 'gloo')
         self.rank, self.world = self.peers.rank, self.peers.world
@@ -302,7 +305,7 @@ class XlaMesh:
         return rows.cpu().to(tensor.dtype)
 
     def vote(self, code: int) -> int | Tensor:
-        own = torch.tensor([float(code)]).to(self.device)  # a single number, without [], would be a constant of the graph
+        own = torch.tensor([float(code)]).to(self.device)  # without [] it would be a constant of the graph
         highest = self.xm.all_reduce(self.xm.REDUCE_MAX, own)
         self.xla.sync()  # a graph of its own: in the next step's it would make that a second one
         return highest
