@@ -114,19 +114,25 @@ def end_thread(rank):
         while not (found := [thread for thread in threading.enumerate() if thread.name == 'prefetch']):
             time.sleep(0.1)
         time.sleep(1)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(found[0].ident), ctypes.py_object(SystemExit))
+        if is_replica(rank):
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(found[0].ident), ctypes.py_object(SystemExit))
 
-    if os.environ.get('RANK', '0') == rank:
-        threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def thread_vanishes(rank):
     """The thread that loads ahead in replica `rank` ends without a word."""
-    if os.environ.get('RANK', '0') == rank:
-        from timm_coded.train.data import prefetch
-        prefetch.threading = type('threading', (), {
-            'Event': threading.Event, 'Thread': lambda target, **kwargs: threading.Thread(target=int, **kwargs)})
+    def create(target, **kwargs):
+        return threading.Thread(target=int if is_replica(rank) else target, **kwargs)
+
+    from timm_coded.train.data import prefetch
+    prefetch.threading = type('threading', (), {'Event': threading.Event, 'Thread': create})
+
+
+def is_replica(rank):
+    """Known only once the replica runs: its process imports this module before."""
+    return os.environ.get('RANK', '0') == rank
 
 
 def on_call(module, name, number, instead):

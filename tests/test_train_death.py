@@ -59,6 +59,7 @@ def test_killed_replica_ends_the_run_with_the_cause(pair, rank):
 def test_death_of_the_thread_that_loads_ahead_ends_the_run_with_the_cause(flags, fault, cause):
     rank = 1 if '--replicas' in flags else 0
     with Run(*flags, fault=(fault, rank)) as run:
+        run.wait_for('images to train')
         assert_ends(run, 1, f'replica {rank} failed', 'the thread that loads ahead', cause)
 
 
@@ -68,5 +69,6 @@ def test_image_that_one_of_two_replicas_cannot_read_ends_both(tmp_path):
     broken = truncate(tmp_path / 'train' / 'dog' / '7.jpg')
     flags = ['--model', 'resnet10t', '--img-size', '32', '--batch-size', '4', '--workers', '2', '--device', 'cpu']
     with Run(tmp_path, *flags, '--replicas', 2, '--output', tmp_path / 'output') as run:
+        run.wait_for('images to train')
         assert_ends(run, 2, f'error: cannot read the image {broken}: ')
     assert run.stderr.count('\n') == 1
