@@ -5,7 +5,6 @@ import pytest
 import timm
 import torch
 
-import timm_coded
 from timm_coded.train import checkpoint
 from timm_coded.train.checkpoint import Checkpoints
 from timm_coded.train.errors import UserError

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from image_folder import make_image_folder, truncate
-from run_process import SMALL, Run, complete
+from run_process import SMALL, Run
 
 pytestmark = pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='finds the processes of a run in /proc')
 pytest.importorskip('sklearn')

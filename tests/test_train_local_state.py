@@ -5,7 +5,6 @@ import pytest
 import timm
 import torch
 
-import timm_coded
 from timm_coded.train import replicas
 from timm_coded.train.local_state import gather_local, restore_statistics, restored_sums, running_statistics
 

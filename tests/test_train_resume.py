@@ -8,7 +8,6 @@ import timm
 import torch
 from timm.optim import create_optimizer_v2
 
-import timm_coded
 from timm_coded.train.args import parse_args
 from timm_coded.train.checkpoint import Checkpoints
 from timm_coded.train.errors import UserError

@@ -25,9 +25,11 @@ def whole(tmp_path_factory):
 # an epoch writes two recovery checkpoints and one of its own, which gets the names of the best and the last; of the
 # names the first is that of args.yaml's draft or of the summary
 @pytest.mark.parametrize('faults', [
-    [('die_in_write', 1), ('die_in_write', 2), ('die_in_write', 3), ('die_before', 'replace', 1)],
+    pytest.param([('die_in_write', 1), ('die_in_write', 2), ('die_in_write', 3), ('die_before', 'replace', 1)],
+                 marks=pytest.mark.slow),
     [('die_before', 'replace', 3), ('die_after', 'link', 1), ('die_after', 'replace', 4), ('die_after', 'link', 2)],
-    [('die_in_copy', 1), ('die_in_copy', 2), ('die_before', 'unlink', 1), ('die_before', 'unlink', 3)],
+    pytest.param([('die_in_copy', 1), ('die_in_copy', 2), ('die_before', 'unlink', 1), ('die_before', 'unlink', 3)],
+                 marks=pytest.mark.slow),
 ], ids=['write', 'names', 'copies'])
 def test_run_killed_as_it_writes_goes_on_from_the_newest_whole_checkpoint(whole, tmp_path, faults):
     for fault in faults:

@@ -109,7 +109,7 @@ def test_mesh_averages_gathers_and_votes_over_all_its_threads():
 
 def test_threads_agree_to_stop_at_the_same_step_and_where_to_go_on():
     def work(mesh):
-        replica = SimpleNamespace(rank=mesh.rank, world=mesh.world, peers=mesh)
+        replica = SimpleNamespace(rank=mesh.rank, world=mesh.world, peers=mesh, compiles=lambda: (0, 0.0))
         check_agreement(replica, {'epoch': 3, 'step': 40})
         asked = []
         control = StopOrSave(replica, lambda: 'SIGTERM' if mesh.rank == 1 and len(asked) >= 3 else '')
