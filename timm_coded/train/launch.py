@@ -52,7 +52,7 @@ def launch(args: argparse.Namespace, work: Work) -> int:
             else:
                 launch_processes(args, work, mail, args.replicas)
         except UserError as error:
-            mail.post(-1, USER_ERROR, str(error))
+            mail.post(-1, USER_ERROR, f'error: {error}')
         status, text = mail.verdict()
     if text:
         print(f'train_xla.py: {text}', file=sys.stderr)
