@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from image_folder import make_image_folder
-from test_train_run import same, states
+from run_process import same
+from test_train_run import states
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from image_folder import make_image_folder, truncate
+from run_process import same
 
 from timm_coded.train.args import parse_args
 from timm_coded.train.errors import UserError
@@ -26,17 +27,6 @@ def train(output: Path, device: str, *argv: str) -> tuple[Path, str]:
     result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert result.returncode == 0, result.stderr
     return output / 'run', result.stdout
-
-
-def same(a, b) -> bool:
-    """Whether two checkpoints hold the same, bit for bit."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 def states(folder: Path) -> dict:

@@ -45,6 +45,9 @@ class Session:
         self.args, self.parts = args, parts
         self.replica = replica = parts.replica
         self.training, self.schedule = create_training(args, parts, found)
+        self.eval_criteria = [parts.eval_criterion]
+        if self.training.ema:  # with its own codewords, so that it has the model's graph
+            self.eval_criteria.append(create_criteria(args, self.training.ema.module)[1])
         self.progress = Progress(
             replica, self.schedule.epochs, parts.steps, args.global_batch_size, args.log_interval)
         self.control = StopOrSave(replica, stop, args.recovery_interval, args.recovery_minutes, deadline)
@@ -161,8 +164,7 @@ class Session:
                 self.save_recovery(epoch, parts.steps, sums)
                 raise self.stopped(epoch, parts.steps)
 
-        for prefix, model in zip(('', 'ema_'), self.training.models()):
-            criterion = create_criteria(self.args, model)[1]  # its own codewords: the same graph for both
+        for prefix, model, criterion in zip(('', 'ema_'), self.training.models(), self.eval_criteria):
             found = evaluate(
                 model, criterion, parts.augment, parts.eval_batches, self.replica, self.progress, parts.amp_dtype,
                 after_step)
