@@ -81,7 +81,7 @@ def test_wrong_input_is_one_line_on_stderr(arguments, message, capsys):
 
 
 def test_output_that_cannot_be_written_is_told_before_the_search(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr('timm_coded.cli.coding_scheme', lambda *args, **kwargs: pytest.fail('worked first'))
+    monkeypatch.setattr('timm_coded.cli.codes.coding_scheme', lambda *args, **kwargs: pytest.fail('worked first'))
     (tmp_path / 'file').write_text('')
     for path, message in [
             (tmp_path, 'is a folder, --output needs a file'),
@@ -106,7 +106,7 @@ def test_interruption_is_no_traceback(capsys, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('timm_coded.cli.coding_scheme', interrupt)
+    monkeypatch.setattr('timm_coded.cli.codes.coding_scheme', interrupt)
     assert main(SIZES) == 130
     assert capsys.readouterr().err == 'timm-coded codes: stopped\n'
 

@@ -178,6 +178,19 @@ class CodedResNet(ResNet):
                 masks[num_active] = draw_drop_mask(x, self.num_subnns, self.drop_subnn)
         return masks
 
+    def forward_stem(self, x: Tensor) -> Tensor:
+        """[B, in_chans, H, W] -> what the first block takes."""
+        return self.maxpool(self.act1(self.bn1(self.conv1(x))))
+
+    @torch.jit.ignore
+    def named_blocks(self) -> List[Tuple[str, CodedBottleneck]]:
+        """All blocks in order, coded or not, by name: between `forward_stem` and `forward_head` they are the network.
+
+        A block takes and gives [B, C, H, W]; in evaluation the names of `keep` and the list of `energies` are its only
+        other arguments.
+        """
+        return [(block.block_name, block) for name in self.stage_names for block in getattr(self, name)]
+
     def forward_features(
             self,
             x: Tensor,
@@ -186,7 +199,7 @@ class CodedResNet(ResNet):
             energies: Optional[List[Tensor]] = None,
     ) -> Tensor:
         """[B, in_chans, H, W] -> [B, num_features, H', W']; the rest is as in `CodedBottleneck.forward`."""
-        x = self.maxpool(self.act1(self.bn1(self.conv1(x))))
+        x = self.forward_stem(x)
         drop = self.draw_drop_masks(x)
         x = self.layer1(x, drop, keep, learn, energies)
         x = self.layer2(x, drop, keep, learn, energies)

@@ -209,8 +209,11 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def load(path: str | Path) -> dict[str, Any]:
+def load(path: str | Path, otherwise: str = 'to start from its weights, use --initial-checkpoint') -> dict[str, Any]:
     """Reads a checkpoint of `Checkpoints` to the CPU; it cannot run code.
+
+    Args:
+        otherwise: what to do with another file of weights, for the error message.
 
     Raises:
         UserError: there is no such file, or it is not a checkpoint that training can go on from.
@@ -222,13 +225,12 @@ def load(path: str | Path) -> dict[str, Any]:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # a broken file raises whatever the zip or pickle reader stumbles over
         reason = str(error).strip().split('\n')[0] or type(error).__name__
-        hint = 'give --resume another one of its folder'
-        raise UserError(f'cannot read the checkpoint {path}: {reason}; {hint}') from error
+        raise UserError(f'cannot read the checkpoint {path}: {reason}; give another one of its folder') from error
     needed = {'arch', 'num_classes', 'epoch', 'step', 'state_dict', 'optimizer', 'best', 'history', 'args'}
     missing = needed - (set(state) if isinstance(state, dict) else set())
     if missing:
-        raise UserError(f'{path} is no checkpoint of train_xla.py (it has no {", ".join(sorted(missing))}): to start '
-                        'from its weights, use --initial-checkpoint')
+        raise UserError(f'{path} is no checkpoint of train_xla.py (it has no {", ".join(sorted(missing))}): '
+                        f'{otherwise}')
     return state
 
 

@@ -1,0 +1,165 @@
+"""What a model put out for a data set, in one .npz file: all that many analyses need, without another forward pass."""
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+VERSION = 1
+
+
+@dataclass
+class Outputs:
+    """Outputs of a coded model for S samples.
+
+    The .npz file has the arrays `logits`, `targets`, `energies/BLOCK` and `codewords/BLOCK` for each coded block, and
+    `about`, the rest as JSON; NumPy reads it without pickle.
+
+    Attributes:
+        logits: [S, K] float32.
+        energies: normalised energies of each coded block, in the order of the network: [S, N] float32.
+        targets: [S] int64, the class of each sample, or -1 where the model does not know it.
+        codewords: each block's coding scheme, [K, N] uint8.
+        class_names: K names, or none.
+        fingerprint: of the model, as `fingerprint` gives it.
+        about: where they come from: 'checkpoint', 'model', 'dataset', 'data_dir', 'split', ...; for the reader.
+    """
+    logits: np.ndarray
+    energies: dict[str, np.ndarray]
+    targets: np.ndarray
+    codewords: dict[str, np.ndarray]
+    class_names: list[str] = field(default_factory=list)
+    fingerprint: str = ''
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        samples, classes = self.logits.shape
+        if not samples:
+            raise ValueError('there are no samples: give a data set with images')
+        if not self.energies or list(self.energies) != list(self.codewords):
+            raise ValueError('outputs need energies and codewords of the same coded blocks, one at least')
+        shapes = {'targets': (self.targets.shape, (samples,))}
+        for block, energies in self.energies.items():
+            shapes[f'energies of {block}'] = energies.shape, (samples, self.codewords[block].shape[1])
+            shapes[f'codewords of {block}'] = self.codewords[block].shape, (classes, energies.shape[1])
+        for name, (shape, expected) in shapes.items():
+            if shape != expected:
+                raise ValueError(f'the {name} are {shape}, expected {expected} to go with logits {self.logits.shape}')
+        if self.targets.min() < -1 or self.targets.max() >= classes:
+            raise ValueError(f'targets go from {self.targets.min()} to {self.targets.max()}, the model has {classes} '
+                             'classes')
+
+    @property
+    def blocks(self) -> list[str]:
+        """Names of the coded blocks, in order."""
+        return list(self.energies)
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """Classes that the network names, [S]."""
+        return self.logits.argmax(1)
+
+    def decoded(self) -> dict[str, np.ndarray]:
+        """Classes that each early decoder names, [S], as `timm_coded.models.early_decode` does (Section 4.4)."""
+        return {block: nearest_codewords(self.energies[block], self.codewords[block]) for block in self.blocks}
+
+    def name_of(self, index: int) -> str:
+        return self.class_names[index] if self.class_names else str(index)
+
+    def save(self, path: str | Path) -> None:
+        about = {
+            'version': VERSION, 'blocks': self.blocks, 'class_names': self.class_names, 'fingerprint': self.fingerprint,
+            'about': self.about,
+        }
+        arrays = {'logits': self.logits, 'targets': self.targets, 'about': np.array(json.dumps(about))}
+        for block in self.blocks:
+            arrays[f'energies/{block}'] = self.energies[block]
+            arrays[f'codewords/{block}'] = self.codewords[block]
+        with open(path, 'wb') as file:  # as given: np.savez would add .npz to a name without it
+            np.savez(file, **arrays)
+
+
+def load_outputs(path: str | Path) -> Outputs:
+    """Reads what `Outputs.save` wrote.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is none of ours, or broken.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            about = json.loads(str(arrays['about']))
+            if about['version'] != VERSION:
+                raise ValueError(f'it is of version {about["version"]}, this package reads {VERSION}')
+            return Outputs(
+                arrays['logits'],
+                {block: arrays[f'energies/{block}'] for block in about['blocks']},
+                arrays['targets'],
+                {block: arrays[f'codewords/{block}'] for block in about['blocks']},
+                about['class_names'], about['fingerprint'], about['about'])
+    except (AttributeError, EOFError, IndexError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f'{path} is no file of outputs ({error or type(error).__name__}): make one by '
+                         '`timm-coded evaluate`') from error
+
+
+@torch.no_grad()
+def collect_outputs(
+        model: nn.Module,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        class_names: Iterable[str] = (),
+        about: dict[str, Any] | None = None,
+        foreign: bool = False,
+) -> Outputs:
+    """One pass of a coded model in evaluation mode over a data set.
+
+    Args:
+        batches: images [B, 3, H, W] on the model's device and targets [B]; a target of -1 marks a filler, left out.
+        foreign: the samples' classes are not the model's: all targets are -1 in the outputs.
+
+    Raises:
+        ValueError: the model has no coded blocks, or there are no samples.
+    """
+    check_coded(model)
+    blocks = model.coded_blocks
+    codewords = {block: model.codewords(block).cpu().numpy() for block in blocks}
+    rows, targets = [], []
+    for images, target in batches:
+        logits, energies = model.forward_energies(images)
+        row = torch.cat([logits.float(), *(energy.float() for energy in energies)], 1).cpu()  # on XLA one graph
+        rows.append(row[target >= 0])
+        targets.append(target[target >= 0])
+    if not rows or not sum(map(len, rows)):
+        raise ValueError('there are no samples: give a data set with images')
+    table, targets = torch.cat(rows).numpy(), torch.cat(targets).numpy()
+    widths = [model.num_classes, *(words.shape[1] for words in codewords.values())]
+    logits, *energies = (np.ascontiguousarray(part) for part in np.split(table, np.cumsum(widths)[:-1], axis=1))
+    return Outputs(
+        logits, dict(zip(blocks, energies)), np.full_like(targets, -1) if foreign else targets, codewords,
+        list(class_names), fingerprint(model), about or {})
+
+
+def check_coded(model: nn.Module) -> None:
+    """Raises ValueError: the model has no coded blocks."""
+    if not getattr(model, 'coded_blocks', None):
+        raise ValueError(f'{type(model).__name__} has no coded blocks: this is for coded models, such as '
+                         'coded_resnext50_32x4d')
+
+
+def nearest_codewords(energies: np.ndarray, codewords: np.ndarray) -> np.ndarray:
+    """Row numbers of the codewords [K, N] nearest to the energies [S, N]: those of the largest inner product."""
+    return (energies @ codewords.T.astype(energies.dtype)).argmax(1)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A hash of a model's parameters and buffers, by which files that belong to it are recognised."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        value = value.detach().cpu().contiguous()
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(value.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]

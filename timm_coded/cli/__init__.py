@@ -1,0 +1,2 @@
+"""The console script `timm-coded`: each command is a module of this package."""
+from .main import main

@@ -1,0 +1,91 @@
+"""What the commands share: flags for a checkpoint and its images, and where findings go."""
+import argparse
+from pathlib import Path
+
+from timm_coded.analysis.findings import Findings
+from timm_coded.analysis.outputs import Outputs, collect_outputs
+from timm_coded.train.errors import UserError
+from timm_coded.train.flags import COUNT, INDEX
+from timm_coded.train.trained import Images, Trained, load_trained
+
+
+def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
+    """CHECKPOINT, and how to read and run it."""
+    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='of train_xla.py, or with --model any weights')
+    group = parser.add_argument_group('model')
+    group.add_argument('--model', help='of which model of the registry the file holds the weights; read from it where '
+                                       'train_xla.py wrote it')
+    group.add_argument('--use-ema', action='store_true', help='take the moving average of the weights')
+    group.add_argument('--device', default='cpu', choices=['cpu', 'cuda', 'xla', 'auto'],
+                       help="default: cpu; 'auto' is the first of xla, cuda, cpu that is there")
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """DATA_DIR, and which images; by default those that the checkpoint was validated on."""
+    parser.add_argument('data_dir', nargs='?', metavar='DATA_DIR', help="folder of the images; default: the training's")
+    group = parser.add_argument_group('images')
+    group.add_argument('--dataset', help="as for train_xla.py; default: the training's")
+    group.add_argument('--split', default='validation', help='default: validation')
+    group.add_argument('--img-size', type=COUNT, help='pixels; default: those of the evaluation while training')
+    group.add_argument('-b', '--batch-size', type=COUNT, help="default: the training's of evaluation")
+    group.add_argument('-j', '--workers', type=INDEX, help="loader processes; default: the training's")
+
+
+def add_output_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--output', type=Path, metavar='FOLDER',
+                        help='where the files go; default: a folder `analysis` beside the input')
+
+
+def open_trained(args: argparse.Namespace) -> Trained:
+    return load_trained(
+        args.checkpoint, args.device, args.model, {'eval_img_size': getattr(args, 'img_size', None)}, args.use_ema)
+
+
+def open_images(args: argparse.Namespace, trained: Trained, split: str | None = None) -> Images:
+    """The images that the flags name; `split` in the place of --split."""
+    return trained.images(
+        split or args.split, args.dataset, args.data_dir, batch_size=args.batch_size, workers=args.workers)
+
+
+def open_foreign(args: argparse.Namespace, trained: Trained, name: str) -> Images:
+    """Images of classes that the model does not know: `name` is DATASET, DATASET:DATA_DIR or :DATA_DIR."""
+    dataset, _, data_dir = name.partition(':')
+    return trained.images(
+        'validation', dataset, data_dir or None, foreign=True, batch_size=args.batch_size, workers=args.workers)
+
+
+def outputs_of(trained: Trained, images: Images, foreign: bool = False) -> Outputs:
+    """One pass; what `foreign` means is in `collect_outputs`."""
+    about = {
+        'checkpoint': str(trained.path), 'model': trained.args.model, 'images': images.name,
+        'img_size': trained.args.eval_img_size or trained.config['input_size'][-1],
+    }
+    return collect_outputs(trained.model, images, images.class_names, about, foreign)
+
+
+def output_folder(args: argparse.Namespace) -> Path:
+    """Where the files go; made at once, so that a long analysis does not end at a folder that cannot be written to.
+
+    Raises:
+        UserError: it cannot be.
+    """
+    source = Path(getattr(args, 'checkpoint', None) or args.outputs)
+    folder = args.output or (source.parent if source.parent.name == 'analysis' else source.parent / 'analysis')
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / '.writable').touch()
+        (folder / '.writable').unlink()
+    except OSError as error:
+        raise UserError(f'cannot write to --output {folder}: {error.strerror}') from error
+    return folder
+
+
+def publish(findings: Findings, folder: Path) -> None:
+    """Prints the tables and writes all files."""
+    print(findings.text())
+    print('\nwritten: ' + ', '.join(map(str, findings.write(folder))))
+
+
+def file_name(text: str) -> str:
+    """`text` as part of a file's name."""
+    return ''.join(letter if letter.isalnum() else '-' for letter in text).strip('-')
