@@ -11,8 +11,8 @@ from .common import (
 
 DESCRIPTION = (
     'Runs a checkpoint over a data set once. Stores logits, energies of each coded block and targets as '
-    'outputs-SPLIT.npz, which decode, calibrate and detect read, and tells the accuracy of the network and of its early '
-    'decoders (Fig. 4). Example: timm-coded evaluate output/train/digits/model_best.pth.tar'
+    'outputs-SPLIT.npz, which decode, calibrate and detect read, and tells the accuracy of the network and of its '
+    'early decoders (Fig. 4). Example: timm-coded evaluate output/train/digits/model_best.pth.tar'
 )
 
 
