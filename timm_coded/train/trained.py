@@ -18,7 +18,7 @@ from timm_coded.models import coded_blocks, pack_grouped_convs
 
 from . import replicas
 from .args import parse_args
-from .build import check_model, create_model, describe_error
+from .build import check_model, check_model_name, create_model, describe_error
 from .checkpoint import load
 from .data import class_names
 from .data.images import create_augment, create_evaluation_batches, data_config
@@ -180,14 +180,15 @@ def read_foreign(path: Path, model_name: str, use_ema: bool) -> tuple[argparse.N
     """Default arguments, and weights as timm reads them."""
     if not path.is_file():
         raise UserError(f'there is no checkpoint {path}')
+    check_model_name(model_name)
     try:
         weights = load_state_dict(str(path), use_ema=use_ema)
     except Exception as error:  # a broken file raises whatever the zip or pickle reader stumbles over
         raise UserError(f'cannot read the checkpoint {path}: {describe_error(error)}') from error
     args = parse_args(['--model', model_name])
-    classifier = timm.get_pretrained_cfg_value(model_name, 'classifier') if timm.is_model(model_name) else None
+    classifier = timm.get_pretrained_cfg_value(model_name, 'classifier')
     weight = weights.get(f'{classifier}.weight')
     if weight is None:
-        raise UserError(f'{path} has no {classifier or "classifier"}.weight: is it of --model {model_name}?')
+        raise UserError(f'{path} has no {classifier}.weight: is it of --model {model_name}?')
     args.num_classes = len(weight)
     return args, weights
