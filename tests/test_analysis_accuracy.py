@@ -17,7 +17,8 @@ def test_accuracies_are_counted_sample_by_sample():
     outputs = Outputs(logits, energies, np.array([0, 1, 1, 2]), dict.fromkeys(energies, WORDS))
     findings = evaluate_accuracy(outputs)
     assert {row['what']: row['accuracy'] for row in findings.tables[0].rows} == {
-        'network, top-1': 75., 'network, top-3': 100., 'early decoder of layer2.0': 50., 'early decoder of layer3.0': 75.}
+        'network, top-1': 75., 'network, top-3': 100.,
+        'early decoder of layer2.0': 50., 'early decoder of layer3.0': 75.}
     assert '4 samples of 3 classes' in findings.tables[0].title
     outputs.targets[:] = -1
     with pytest.raises(ValueError, match='classes the model does not know'):
