@@ -3,6 +3,8 @@ import copy
 import operator
 from typing import Iterable
 
+import torch
+
 from timm_coded.models import CodedResNet, cut_subnns, keep_classes, unpack_grouped_convs
 
 from .outputs import check_coded
@@ -46,7 +48,7 @@ def check_classes(model: CodedResNet, classes: Iterable[int]) -> list[int]:
         raise ValueError(f'classes is {classes!r}, expected class indices, e.g. [3, 7]') from error
     if not checked:
         raise ValueError('classes is empty: name one class at least')
-    if any(isinstance(value, bool) for value in given):
+    if any(isinstance(value, bool) or getattr(value, 'dtype', None) == torch.bool for value in given):
         raise ValueError(f'classes is {classes!r}, expected class indices, not a mask')
     wrong = [value for value in checked if not 0 <= value < model.num_classes]
     if wrong:

@@ -55,10 +55,10 @@ def multiplications(model: CodedResNet, image_size: int, batch: int) -> dict[str
         By name of the module, of all of the model by ''.
     """
     model = unpack_grouped_convs(copy.deepcopy(model)).to('meta').eval()
-    weight = model.conv1.weight if isinstance(model.conv1, nn.Conv2d) else model.conv1[0].weight
+    images = torch.empty(batch, 3, image_size, image_size, device='meta', dtype=next(model.parameters()).dtype)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        model(torch.empty(batch, weight.shape[1], image_size, image_size, device='meta', dtype=weight.dtype))
+        model(images)
     root = type(model).__name__
     return {name[len(root) + 1:]: sum(counts.values()) / (2 * batch)  # two floating-point operations each
             for name, counts in counter.get_flop_counts().items() if name.startswith(root)}

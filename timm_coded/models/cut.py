@@ -66,9 +66,9 @@ def check_separate(block: CodedBottleneck) -> None:
         if not isinstance(layer, (nn.BatchNorm2d, nn.SyncBatchNorm)):
             raise ValueError(f'{block.block_name}.{name} is {type(layer).__name__}: only blocks with batch norm, which '
                              'treats every channel by itself, can be cut')
-    if block.aa.state_dict():
-        raise ValueError(f'{block.block_name}.aa is {type(block.aa).__name__}, which has weights for each channel: '
-                         'blocks with it cannot be cut')
+    if [*block.aa.parameters(), *block.aa.buffers()]:
+        raise ValueError(f'{block.block_name}.aa is {type(block.aa).__name__}, which has a filter for each channel: blocks '
+                         'with it cannot be cut')
 
 
 def cut_block(block: CodedBottleneck, positions: List[int]) -> None:
