@@ -125,7 +125,8 @@ def output_path(args: argparse.Namespace) -> Path:
     """Where the network goes; the folders of all files are made at once.
 
     Raises:
-        UserError: one cannot be written to, or the file's name has no ending, by which it differs from its folder's.
+        OSError: one cannot be made.
+        UserError: that of --output cannot be written to, or its file has no ending, by which the two names differ.
     """
     if args.output and not args.output.suffix:
         raise UserError(f'--output {args.output} is the file of the network: give it an ending, such as .pth')
@@ -133,7 +134,7 @@ def output_path(args: argparse.Namespace) -> Path:
         f'{len(args.classes)}-classes')
     for file in (args.export, args.onnx):
         if file:
-            output_folder(argparse.Namespace(checkpoint=args.checkpoint, output=file.parent))
+            file.parent.mkdir(parents=True, exist_ok=True)
     folder = output_folder(argparse.Namespace(
         checkpoint=args.checkpoint, output=args.output.parent if args.output else None))
     return args.output or folder / f'extracted-{named}.pth'
