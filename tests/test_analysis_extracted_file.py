@@ -98,8 +98,6 @@ def broken_files(content):
                                                                          'class_names': []}}, path),
         'unknown model': lambda path: torch.save({**content, 'extracted': {**about, 'arch': 'resnext1'}}, path),
         'stock model': lambda path: torch.save({**content, 'extracted': {**about, 'arch': 'resnet10t'}}, path),
-        'other files': lambda path: torch.save(
-            {**content, 'extracted': {**about, 'model_kwargs': {'checkpoint_path': 'x.pth'}}}, path),
         'other argument': lambda path: torch.save({**content, 'extracted': {**about, 'colour': 'red'}}, path),
     }
 
@@ -109,6 +107,16 @@ def test_broken_and_foreign_files_are_an_error(saved, kind):
     _, path = saved
     broken_files(torch.load(path, weights_only=True))[kind](path)
     with pytest.raises(ValueError, match='cat.pth (is broken, or no file|is no file|does not hold)'):
+        load_extracted(path)
+
+
+def test_file_cannot_make_another_one_be_loaded(saved):
+    network, path = saved
+    content = torch.load(path, weights_only=True)
+    torch.save(random_model(num_classes=0).state_dict(), path.with_name('other.pth'))
+    content['extracted']['model_kwargs'] = {'checkpoint_path': str(path.with_name('other.pth'))}
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="multiple values for keyword argument 'checkpoint_path'"):
         load_extracted(path)
 
 
