@@ -32,9 +32,9 @@ def test_thresholds_by_hand():
     assert of([4, 3, 3, 0], [1, 1, 0, 0]) == 1.5  # both of the tied are named or none: F1 4/5, or 2/3
     assert of([4, 2, 0], [1, 1, 1]) == 0  # all: the lowest score itself
     assert of([4, 2], [0, 1]) == 2
-    upper = np.float32(1)
-    lower = np.nextafter(upper, np.float32(0))
-    assert of([upper, lower], [1, 0]) == upper  # no number lies between: it names the upper one alone
+    one = np.float32(1)
+    for upper, lower in ((one, np.nextafter(one, np.float32(0))), (np.nextafter(one, np.float32(2)), one)):
+        assert of([upper, lower], [1, 0]) == upper  # no number lies between: it names the upper one alone
 
 
 def test_each_column_has_the_threshold_of_its_class():
