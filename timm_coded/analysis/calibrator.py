@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from timm_coded.models import early_decode
 
-from .decoding import agreements
+from .decoding import agreements, check_evaluation
 from .outputs import Outputs, check_coded, fingerprint
 from .temperature import CalibrationSamples, Temperature, augmented_temperature
 
@@ -91,8 +91,7 @@ class Calibrator:
             ValueError: it is another model than that of the calibrator, or in training mode.
         """
         self.check(model)
-        if model.training:
-            raise ValueError('the model is in training mode: call model.eval() first')
+        check_evaluation(model)
         logits, energies = model.forward_energies(images)
         decoded = {block: early_decode(energy, model.codewords(block)).cpu().numpy()
                    for block, energy in zip(model.coded_blocks, energies)}

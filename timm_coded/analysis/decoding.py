@@ -3,7 +3,7 @@ from typing import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def decode_with_margin(energies: Tensor, codewords: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,3 +37,9 @@ def agreements(decoded: Mapping[str, np.ndarray], predictions: np.ndarray) -> np
 def agreement(decoded: Mapping[str, np.ndarray], predictions: np.ndarray) -> np.ndarray:
     """How many early decoders name the network's class, [S] (Table 3)."""
     return agreements(decoded, predictions).sum(1)
+
+
+def check_evaluation(model: nn.Module) -> None:
+    """Raises ValueError: the model is in training mode."""
+    if model.training:
+        raise ValueError('the model is in training mode: call its eval() first')
