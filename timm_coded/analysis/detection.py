@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from .accuracy import check_targets, percent
 from .findings import Findings, Picture, Row, Table
 from .outputs import Outputs
-from .suspicion import SCORES, code_distances, suspicion
+from .suspicion import SCORES, suspicion
 
 ACCEPTED = .95  # share of the samples to be trusted that the threshold of FPR95 accepts
 WRONG = 'wrong predictions'
@@ -33,14 +33,14 @@ def detect(outputs: Outputs, against: Mapping[str, Outputs]) -> Findings:
         if others.fingerprint != outputs.fingerprint:
             raise ValueError(f'{name} has outputs of another model ({others.fingerprint}, not {outputs.fingerprint}): '
                              'evaluate one checkpoint for all')
-    own, own_blocks = suspicion(outputs), code_distances(outputs)
     wrong = outputs.predictions != outputs.targets
     if not against and not wrong.any():
         raise ValueError('there is nothing to reject, as all predictions are right: give outputs of other images')
+    own, own_blocks = suspicion(outputs)
     cases = {WRONG: (pick(own, ~wrong), pick(own, wrong), pick(own_blocks, ~wrong), pick(own_blocks, wrong))}
     sources = [source(outputs, 'in', None)]
     for name, others in against.items():
-        scores, blocks = suspicion(others), code_distances(others)
+        scores, blocks = suspicion(others)
         changed = None
         if np.array_equal(outputs.targets, others.targets):
             changed = outputs.predictions != others.predictions

@@ -2,7 +2,7 @@
 import numpy as np
 import torch
 
-from .outputs import Outputs, nearest_codewords
+from .outputs import Outputs
 
 # Scores by the columns of `suspicion`: what they are, for the reader.
 SCORES = {
@@ -16,30 +16,28 @@ SCORES = {
 }
 
 
-def suspicion(outputs: Outputs) -> dict[str, np.ndarray]:
-    """All scores, by name in the order of `SCORES`: [S], the higher the less the sample should be trusted.
+def suspicion(outputs: Outputs) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """All scores, [S] by name in the order of `SCORES`, and the code distance in each coded block, [S] by block.
 
-    None has a parameter, and none is fitted to any data.
+    The higher, the less the sample should be trusted. None has a parameter, and none is fitted to any data.
     """
-    decoded = np.stack(list(outputs.decoded().values()), 1)
+    decoded = outputs.decoded()
+    named = np.stack(list(decoded.values()), 1)
     predictions = outputs.predictions
-    return {
-        'code distance': np.mean(list(code_distances(outputs).values()), 0),
-        'disagreement': (decoded != predictions[:, None]).mean(1),
-        'dispute': dispute(decoded),
+    distances = {block: distance_to(outputs, block, decoded[block]) for block in outputs.blocks}
+    scores = {
+        'code distance': np.mean(list(distances.values()), 0),
+        'disagreement': (named != predictions[:, None]).mean(1),
+        'dispute': dispute(named),
         'path distance': np.mean([distance_to(outputs, block, predictions) for block in outputs.blocks], 0),
         'max-softmax': max_softmax(outputs.logits),
         'energy score': -torch.from_numpy(outputs.logits).double().logsumexp(1).numpy(),
     }
-
-
-def code_distances(outputs: Outputs) -> dict[str, np.ndarray]:
-    """min over k of ||r E - w_k||_2 in every coded block, [S]: 0 where the energies are r E = w_k, as Eq. (5) wants."""
-    return {block: distance_to(outputs, block, decoded) for block, decoded in outputs.decoded().items()}
+    return scores, distances
 
 
 def distance_to(outputs: Outputs, block: str, classes: np.ndarray) -> np.ndarray:
-    """||r E - w_k||_2 in a coded block, [S], where `classes` [S] has each sample's k."""
+    """||r E - w_k||_2 in a coded block, [S], where `classes` [S] has each sample's k: 0 where Eq. (5) has its way."""
     words = outputs.codewords[block]
     ratio = words[0].sum() / words.shape[1]
     difference = np.float32(ratio) * outputs.energies[block] - words[classes]
