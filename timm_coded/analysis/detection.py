@@ -26,7 +26,7 @@ def detect(outputs: Outputs, against: Mapping[str, Outputs]) -> Findings:
             told from its right ones.
 
     Raises:
-        ValueError: `outputs` are of foreign images, outputs are of different models, or there is nothing to reject.
+        ValueError: `outputs` are of foreign images, outputs are of different models, or there is nothing to tell apart.
     """
     check_targets(outputs)
     for name, others in against.items():
@@ -34,8 +34,9 @@ def detect(outputs: Outputs, against: Mapping[str, Outputs]) -> Findings:
             raise ValueError(f'{name} has outputs of another model ({others.fingerprint}, not {outputs.fingerprint}): '
                              'evaluate one checkpoint for all')
     wrong = outputs.predictions != outputs.targets
-    if not against and not wrong.any():
-        raise ValueError('there is nothing to reject, as all predictions are right: give outputs of other images')
+    if not against and (wrong.all() or not wrong.any()):
+        raise ValueError(f'there is nothing to tell apart, as all predictions are {"wrong" if wrong.any() else "right"}: '
+                         'give outputs of other images, to be rejected')
     own, own_blocks = suspicion(outputs)
     cases = {WRONG: (pick(own, ~wrong), pick(own, wrong), pick(own_blocks, ~wrong), pick(own_blocks, wrong))}
     sources = [source(outputs, 'in', None)]
@@ -50,6 +51,7 @@ def detect(outputs: Outputs, against: Mapping[str, Outputs]) -> Findings:
             cases[f'{name}, changed'] = own, pick(scores, changed), own_blocks, pick(blocks, changed)
     rows = [{'against': name, **row} for name, case in cases.items() for row in metrics(*case[:2])]
     block_rows = [{'against': name, **row} for name, case in cases.items() for row in metrics(*case[2:], 'block')]
+    told = {name: case[:2] for name, case in cases.items() if all(len(scores['max-softmax']) for scores in case[:2])}
     return Findings(
         'detect',
         'Samples that should not be trusted: how well they are told from the others',
@@ -59,7 +61,7 @@ def detect(outputs: Outputs, against: Mapping[str, Outputs]) -> Findings:
             Table('detect-samples', 'The samples, and how accurate the network is on them, in percent', sources),
         ],
         [Picture('detect', 'ROC of each score: samples rejected that should be, by samples rejected that should not',
-                 plot_roc({name: case[:2] for name, case in cases.items() if len(case[1]['max-softmax'])}))],
+                 plot_roc(told))] if told else [],
         notes(outputs, against),
     )
 
