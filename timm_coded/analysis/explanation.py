@@ -1,5 +1,5 @@
 """Why a coded model names a class for an image: what its paths put out, against the codewords."""
-from typing import Sequence
+from typing import Protocol, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,13 @@ TOP = 5  # classes
 COLUMNS = 3  # of panels
 
 
+class Calibrates(Protocol):
+    """What is asked of a calibrator."""
+
+    def predict(self, model: nn.Module, images: Tensor) -> Tensor:
+        """[B, 3, H, W] -> calibrated probabilities [B, K]."""
+
+
 @torch.no_grad()
 def explain(
         model: nn.Module,
@@ -23,6 +30,7 @@ def explain(
         pixels: np.ndarray,
         name: str,
         class_names: Sequence[str] = (),
+        calibrator: Calibrates | None = None,
 ) -> Findings:
     """The prediction for one image, that of each early decoder, and the energies that tell it from the runner-up.
 
@@ -32,6 +40,7 @@ def explain(
         pixels: what it shows, [H, W, 3] from 0 to 1.
         name: of the image, part of the files' names.
         class_names: K names, or none.
+        calibrator: gives calibrated probabilities, beside those of the softmax: a `Calibrator`.
 
     Raises:
         ValueError: the model has no coded blocks or less than two classes, or there are not as many names as classes.
@@ -48,6 +57,7 @@ def explain(
     decoded = {block: int(early_decode(energy[None], words[block])) for block, energy in blocks.items()}
     probabilities = logits[0].float().cpu().softmax(0)
     top = probabilities.topk(min(TOP, len(names)))
+    calibrated = calibrator.predict(model, image)[0] if calibrator else None
     first, second = top.indices[:2].tolist()
     scaled = {block: (words[block][0].mean() * energy).numpy() for block, energy in blocks.items()}  # r E
     pairs = {block: words[block][[first, second]].numpy().astype(int) for block in blocks}
@@ -59,7 +69,8 @@ def explain(
         title,
         [
             Table(f'explain-{name}', 'Most probable classes, in percent', [
-                {'class': index, 'name': names[index], 'probability': 100 * value}
+                {'class': index, 'name': names[index], 'probability': 100 * value,
+                 **({} if calibrated is None else {'calibrated': 100 * float(calibrated[index])})}
                 for index, value in zip(top.indices.tolist(), top.values.tolist())]),
             Table(f'explain-{name}-decoders', 'Early decoders, and mean r E of the subNNs that work for one of the two '
                   'classes only', [
