@@ -2,6 +2,7 @@
 import argparse
 from pathlib import Path
 
+from timm_coded.analysis.attacks import Attack, Attacked
 from timm_coded.analysis.findings import Findings
 from timm_coded.analysis.outputs import Outputs, collect_outputs
 from timm_coded.train.errors import UserError
@@ -55,13 +56,17 @@ def open_foreign(args: argparse.Namespace, trained: Trained, name: str) -> Image
         'validation', dataset, data_dir or None, foreign=True, batch_size=args.batch_size, workers=args.workers)
 
 
-def outputs_of(trained: Trained, images: Images, foreign: bool = False) -> Outputs:
-    """One pass; what `foreign` means is in `collect_outputs`."""
+def outputs_of(trained: Trained, images: Images, foreign: bool = False, attack: Attack | None = None) -> Outputs:
+    """One pass, over attacked images if an attack is given; what `foreign` means is in `collect_outputs`."""
     about = {
         'checkpoint': str(trained.path), 'model': trained.args.model, 'images': images.name,
         'img_size': trained.args.eval_img_size or trained.config['input_size'][-1],
     }
-    return collect_outputs(trained.model, images, images.class_names, about, foreign)
+    batches = images
+    if attack:
+        about['attack'] = str(attack)
+        batches = Attacked(trained.model, images, attack, trained.config['mean'], trained.config['std'])
+    return collect_outputs(trained.model, batches, images.class_names, about, foreign)
 
 
 def output_folder(args: argparse.Namespace) -> Path:

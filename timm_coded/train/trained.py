@@ -8,6 +8,7 @@ from typing import Any, Iterator
 
 import timm
 import torch
+from PIL import Image
 from timm.models import load_state_dict
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -21,7 +22,8 @@ from .args import parse_args
 from .build import check_model, check_model_name, create_model, describe_error
 from .checkpoint import load
 from .data import class_names
-from .data.images import create_augment, create_evaluation_batches, data_config
+from .data.images import create_augment, create_evaluation_batches, create_evaluation_transform, data_config
+from .data.samples import to_rgb
 from .data.splits import check_flags, open_split
 from .errors import UserError
 from .prepare import XLA_LANES
@@ -86,6 +88,26 @@ class Trained:
             raise UserError(f'{describe_images(args, split)} has {len(names)} classes, the model of {self.path} '
                             f'{args.num_classes}: give the data set that it was trained for')
         return Images(self, args, images, names, describe_images(args, split))
+
+    def read_image(self, path: str | Path) -> Tensor:
+        """An image file, transformed as in the evaluation while training: [1, 3, H, W] normalised, on the device.
+
+        Raises:
+            UserError: there is no such file, or it is no image that can be read.
+        """
+        try:
+            with Image.open(path) as image:
+                pixels = create_evaluation_transform(self.args, self.config)(to_rgb(image))
+        except FileNotFoundError:
+            raise UserError(f'there is no image {path}') from None
+        except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
+            raise UserError(f'cannot read {path} as an image: {describe_error(error)}') from error
+        return create_augment(self.args, self.config, self.replica)(pixels[None].to(self.device))
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """What normalised images [B, 3, H, W] show: pixels from 0 to 1, on the CPU."""
+        mean, std = (torch.tensor(self.config[name]).view(1, -1, 1, 1) for name in ('mean', 'std'))
+        return (images.cpu() * std + mean).clamp(0, 1)
 
 
 class Images:
