@@ -35,9 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--draws', type=COUNT, default=10,
                        help='how often to draw 9 negatives for each positive; default: 10')
     group.add_argument('--seed', type=INDEX, default=0, help='of all draws; default: 0')
-    group.add_argument('--stock', metavar='CHECKPOINT', help='remove subNNs from this stock network too, as a baseline')
-    group.add_argument('--stock-model', metavar='MODEL', help='of which model --stock holds the weights, as --model')
+    add_stock_arguments(parser)
     add_output_argument(parser)
+
+
+def add_stock_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--stock', metavar='CHECKPOINT', help='remove subNNs from this stock network too, as a baseline')
+    parser.add_argument('--stock-model', metavar='MODEL', help='of which model --stock holds the weights, as --model')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -139,6 +139,13 @@ class Images:
             for images, target in bar:
                 yield self.normalise(images.to(self.replica.device)), target
 
+    def image(self, index: int) -> tuple[Tensor, int]:
+        """Image number `index`, [1, 3, H, W] as in a batch, and its target."""
+        sample = self.batches.loader.dataset[0, index]
+        if isinstance(sample, UserError):
+            raise sample
+        return self.normalise(sample.image[None].to(self.replica.device)), sample.target
+
 
 def describe_images(args: argparse.Namespace, split: str) -> str:
     return ' '.join(filter(None, (args.dataset, args.data_dir, split)))

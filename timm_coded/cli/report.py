@@ -1,0 +1,137 @@
+"""`timm-coded report`: every analysis of one checkpoint, as one HTML page."""
+import argparse
+import sys
+import time
+from typing import Callable, Iterator
+
+import numpy as np
+
+from timm_coded.analysis.accuracy import evaluate_accuracy
+from timm_coded.analysis.activations import activations, choose_blocks
+from timm_coded.analysis.attacks import Attack
+from timm_coded.analysis.calibration import calibrate
+from timm_coded.analysis.classifiers import check_classes, classify
+from timm_coded.analysis.detection import detect
+from timm_coded.analysis.early_decoding import decode_early
+from timm_coded.analysis.energy_map import energy_map
+from timm_coded.analysis.exit_cost import spread_images
+from timm_coded.analysis.explanation import explain
+from timm_coded.analysis.extract import extract_classes
+from timm_coded.analysis.extraction import evaluate_extraction
+from timm_coded.analysis.findings import Findings, Row
+from timm_coded.analysis.outputs import Outputs, check_coded
+from timm_coded.analysis.page import render_page
+from timm_coded.analysis.paper import TABLES
+from timm_coded.analysis.removal import ablate
+from timm_coded.train.errors import UserError
+from timm_coded.train.flags import COUNT, INDEX
+from timm_coded.train.progress import duration
+from timm_coded.train.trained import Images, Trained
+
+from .classify import add_stock_arguments, open_stock
+from .common import (
+    add_checkpoint_arguments, add_data_arguments, add_output_argument, open_foreign, open_images, open_trained,
+    output_folder, outputs_of,
+)
+
+DESCRIPTION = (
+    'Runs every analysis on one checkpoint and puts all tables and figures on one page, report.html, which needs no '
+    'other file; the numbers go to CSV and JSON files beside it. With many classes name a few by --classes, as the '
+    'binary classifiers take a pass each. '
+    'Example: timm-coded report output/train/digits/model_best.pth.tar --foreign letters'
+)
+ANALYSES = ('decode', 'calibrate', 'ablate', 'activations', 'extract', 'classify', 'detect', 'explain')
+EPSILON = 8 / 255
+TIMED_IMAGES = 256
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint_arguments(parser)
+    add_data_arguments(parser)
+    parser.add_argument('--foreign', metavar='DATASET[:DATA_DIR]', help='images of none of the classes')
+    add_stock_arguments(parser)
+    parser.add_argument('--classes', type=INDEX, nargs='+', metavar='INDEX',
+                        help='whose binary classifiers are tried; the first is extracted; default: all')
+    parser.add_argument('--explained', type=COUNT, default=4, metavar='IMAGES',
+                        help='how many images are explained, wrong predictions first; default: 4')
+    parser.add_argument('--skip', nargs='+', default=[], choices=ANALYSES, metavar='ANALYSIS',
+                        help=f'leave out some of {", ".join(ANALYSES)}')
+    add_output_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    trained = open_trained(args)
+    check_coded(trained.model)
+    if trained.device.type == 'xla':
+        raise UserError('--device xla: some analyses need eager execution; take cpu or cuda')
+    classes = check_classes(args.classes, trained.model.num_classes)
+    stock = open_stock(args, trained)
+    images = open_images(args, trained)
+    train = open_images(args, trained, 'train') if 'classify' not in args.skip else None
+    foreign = open_foreign(args, trained, args.foreign) if args.foreign else None
+    folder = output_folder(args)
+    started = time.time()
+    outputs = outputs_of(trained, images)
+    found = [evaluate_accuracy(outputs)]
+    for name, analyse in (
+            ('decode', lambda: decode_early(
+                outputs, trained.model, spread_images(images, images.num_images, TIMED_IMAGES))),
+            ('calibrate', lambda: calibrate(outputs)[0]),
+            ('ablate', lambda: ablate(trained.model, images, trained.model.coded_blocks)),
+            ('activations', lambda: activations(trained.model, images, choose_blocks(trained.model, []))),
+            ('activations', lambda: energy_map(outputs)),
+            ('extract', lambda: evaluate_extraction(
+                trained.model, extract_classes(trained.model, classes[:1]), classes[:1], outputs.about['img_size'],
+                [outputs.name_of(classes[0])], 10)),
+            ('classify', lambda: classify(
+                trained.model, train, images, classes, images.class_names, foreign, stock and stock.model)[0]),
+            ('detect', lambda: detect(outputs, rejected(trained, images, foreign))),
+    ):
+        if name not in args.skip:
+            found.append(timed(name, analyse))
+    if 'explain' not in args.skip:
+        found += explained(trained, images, outputs, args.explained)
+    for findings in found:
+        findings.write(folder)
+    path = folder / 'report.html'
+    title = f'{trained.args.model}: {trained.path.parent.name or trained.path.name}'
+    path.write_text(render_page(title, facts(trained, images, outputs, args, time.time() - started), found, TABLES))
+    print(f'report: {path}')
+    return 0
+
+
+def timed(name: str, analyse: Callable[[], Findings]) -> Findings:
+    """Says how long it took, on stderr."""
+    started = time.time()
+    findings = analyse()
+    print(f'{name}: {time.time() - started:.0f} s', file=sys.stderr)
+    return findings
+
+
+def rejected(trained: Trained, images: Images, foreign: Images | None) -> dict[str, Outputs]:
+    """Outputs for what should not be trusted, by name."""
+    found = {foreign.name: outputs_of(trained, foreign, foreign=True)} if foreign else {}
+    for kind in ('fgsm', 'pgd'):
+        found[kind] = outputs_of(trained, images, attack=Attack(kind, EPSILON))
+    return found
+
+
+def explained(trained: Trained, images: Images, outputs: Outputs, count: int) -> Iterator[Findings]:
+    """A few images, those of wrong predictions first."""
+    order = np.argsort(outputs.predictions == outputs.targets, kind='stable')
+    for index in sorted(order[:count].tolist()):
+        image, target = images.image(index)
+        pixels = trained.pixels(image)[0].permute(1, 2, 0).numpy()
+        findings = explain(trained.model, image, pixels, f'{index}', images.class_names)
+        findings.notes.append(f'image {index} of {images.name}, of class {outputs.name_of(target)}')
+        yield findings
+
+
+def facts(trained: Trained, images: Images, outputs: Outputs, args: argparse.Namespace, seconds: float) -> list[Row]:
+    about = {
+        'checkpoint': trained.path, 'weights': 'moving average' if args.use_ema else "the network's",
+        'fingerprint': outputs.fingerprint, 'model': trained.args.model, 'images': images.name,
+        'number of images': images.num_images, 'pixels': outputs.about['img_size'], 'device': trained.replica.name,
+        'time': duration(seconds),
+    }
+    return [{'what': name, 'value': str(value)} for name, value in about.items()]
