@@ -15,15 +15,16 @@ def taken(size, limit, seed=0):
     images, targets = (torch.cat(parts) for parts in zip(*batches))
     numbers = images[targets >= 0, 0, 0, 0].long()
     assert targets[targets >= 0].equal(TARGETS[numbers])
-    return numbers.tolist(), {(len(image), len(target)) for image, target in batches}
+    return numbers.tolist(), [(len(image), len(target)) for image, target in batches]
 
 
 def test_limit_holds_for_each_class_and_all_batches_are_of_one_shape():
     for size in (2, 4, 5, 11):
-        numbers, shapes = taken(size, 3)
-        assert sorted(TARGETS[numbers].tolist()) == [0, 0, 0, 1, 1, 2, 2, 2] and len(set(numbers)) == 8
-        assert shapes == {(size, size)}
-        assert numbers == taken(11, 3)[0], 'whatever the batches'
+        for seed in range(10):
+            numbers, shapes = taken(size, 3, seed)
+            assert sorted(TARGETS[numbers].tolist()) == [0, 0, 0, 1, 1, 2, 2, 2] and len(set(numbers)) == 8
+            assert shapes == [(size, size)] * -(-8 // size), 'no batch more than it takes'
+            assert numbers == taken(11, 3, seed)[0], 'whatever the batches'
     assert taken(4, 100)[0] == list(range(11))
 
 

@@ -53,7 +53,7 @@ def test_none_and_all_removed_are_the_masked_network(model, targets):
 
 def test_k_removed_are_the_first_k_of_each_draws_order(model, targets, monkeypatch):
     """Sample by sample, with orders that are known: draw 0 removes from subNN 0 on, draw 1 from the last one back."""
-    def known(words, real, draws, stream):
+    def known(words, draws, stream):
         place = torch.stack([torch.arange(10), torch.arange(10).flip(0)]).expand(len(words), 2, 10)
         other = {'active': 1 - words, 'inactive': words}
         return {kind: (place + 100 * other[kind][:, None]).argsort(-1).argsort(-1) for kind in other}
@@ -78,7 +78,7 @@ def test_k_removed_are_the_first_k_of_each_draws_order(model, targets, monkeypat
 
 def test_orders_are_random_and_those_of_active_subnns_hold_no_other():
     words = torch.tensor([[1, 1, 1, 0, 0], [0, 0, 1, 1, 1], [1, 1, 0, 0, 1]], dtype=torch.uint8).repeat(2000, 1)
-    ranks = draw_ranks(words, torch.ones(6000, dtype=torch.bool), 2, np.random.default_rng(0))
+    ranks = draw_ranks(words, 2, np.random.default_rng(0))
     for kind, own, count in (('active', words == 1, 3), ('inactive', words == 0, 2)):
         assert ranks[kind].sort(-1).values.equal(torch.arange(5).expand(6000, 2, 5))
         assert ((ranks[kind] < count) == own[:, None]).all()

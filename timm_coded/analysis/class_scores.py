@@ -36,7 +36,10 @@ def collect_scores(
         classes: Sequence[int],
         batches: Iterable[tuple[Tensor, Tensor]],
 ) -> Scores:
-    """One pass over a data set: the blocks before the first coded one once, those after it 1 + C times.
+    """One pass over a data set: the blocks before the first coded one run once, the others 1 + C times.
+
+    For `coded_resnext50_32x4d` at 224 pixels the others take 2.5 of 4.4 GMACs: 1000 classes and 50,000 images are
+    1.3e17 multiplications, out of reach of a CPU. The scores of such a pass are 200 MB for each method.
 
     Args:
         networks: By what the method's name starts with, '' for the coded one: as `staged` takes them.

@@ -82,36 +82,33 @@ def measure_removals(
     whole, samples = np.zeros(2), 0
     for images, target in batches:
         check_target_range(target, model.num_classes)
-        real = target >= 0
         x = model.forward_stem(images)
         for index, (name, block) in enumerate(model.named_blocks()):
             if name in removals:
                 x = materialised(x)
                 words = model.codewords(name).cpu()[target.clamp_min(0)]
-                ranks = draw_ranks(words, real, draws, streams[name])
+                ranks = draw_ranks(words, draws, streams[name])
                 masks = [ranks[removal.kind][:, removal.draw] >= removal.count for removal in removals[name]]
                 sums[name] += np.concatenate(list(masked_sums(model, x, index, name, masks, target)))
             x = block(x)
         whole += sums_of(model.forward_head(x)[None], target)[0]
-        samples += int(real.sum())
+        samples += int((target >= 0).sum())
     if not samples:
         raise ValueError('there are no samples: give a data set with images')
     scale = np.array([100, 1]) / samples
     return {block: total * scale for block, total in sums.items()}, whole * scale, samples
 
 
-def draw_ranks(words: Tensor, real: Tensor, draws: int, stream: np.random.Generator) -> dict[str, Tensor]:
+def draw_ranks(words: Tensor, draws: int, stream: np.random.Generator) -> dict[str, Tensor]:
     """Each draw's random order of every sample's active subNNs and of its inactive ones.
 
     Args:
-        words: Codeword of each sample's class, [B, N].
-        real: Which samples are no fillers, [B]; only these advance the stream.
+        words: Codeword of each sample's class, [B, N]. The stream goes on from sample to sample, whatever the batches.
 
     Returns:
         By kind the places [B, D, N] of the subNNs in the order, from 0 on; subNNs of the other kind come last.
     """
-    keys = torch.zeros(len(words), draws, words.shape[1], dtype=torch.float64)
-    keys[real] = torch.from_numpy(stream.random((int(real.sum()), *keys.shape[1:])))
+    keys = torch.from_numpy(stream.random((len(words), draws, words.shape[1])))
     last = {'active': 1 - words, 'inactive': words}
     return {kind: (keys + last[kind][:, None]).argsort(-1).argsort(-1) for kind in KINDS}
 
