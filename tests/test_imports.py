@@ -61,7 +61,8 @@ def test_only_the_seam_knows_the_device_and_nothing_of_timm_is_private(path):
 def test_package_works_without_torch_xla_and_what_only_analysis_needs():
     script = '''
 import sys
-sys.modules.update(torch_xla=None, sklearn=None, matplotlib=None, captum=None)  # importing them fails, as where they are not installed
+# importing them fails, as where they are not installed
+sys.modules.update(torch_xla=None, sklearn=None, matplotlib=None, captum=None)
 import timm, torch, timm_coded, timm_coded.cli, timm_coded.train.run
 model = timm.create_model('coded_resnext11_10x11d')
 loss = timm_coded.CodingLoss(torch.nn.CrossEntropyLoss(), model)

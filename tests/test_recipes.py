@@ -46,6 +46,7 @@ DIGITS = {  # not in the paper
     'momentum': 0.9, 'weight_decay': 5e-4, 'smoothing': 0.0, 'lr': 0.1, 'sched': 'cosine', 'epochs': 8,
     'warmup_epochs': 1, 'warmup_lr': 1e-3, 'min_lr': 1e-5, 'log_interval': 11,
 }
+LETTERS = {**DIGITS, 'dataset': 'letters', 'img_size': 12, 'scale': [0.8, 1.0], 'epochs': 12, 'log_interval': 37}
 # Table 2: (mu, p_drop) is (6, 0.1), (6, 0.1) and (2, 0.1); Appendix B, the shorter training: "150 epochs, with (mu,
 # p_drop) = (1, 0.1) and without random erasing data augmentation"
 RECIPES = {
@@ -63,6 +64,8 @@ RECIPES = {
     'cifar100_stock': {**CIFAR100, 'model': 'resnext29_20x6d'},
     'digits': {**DIGITS, 'model': 'coded_resnext29_10x11d', 'mu': 6.0, 'drop_subnn': 0.1},
     'digits_stock': {**DIGITS, 'model': 'resnext29_10x11d'},
+    'letters': {**LETTERS, 'model': 'coded_resnext29_20x6d', 'mu': 6.0, 'drop_subnn': 0.1},
+    'letters_stock': {**LETTERS, 'model': 'resnext29_20x6d'},
 }
 FIGURES = {  # top-1 of Table 2; of imagenet_short in Appendix B
     'imagenet': '80.24', 'imagenet_stock': '79.50', 'imagenet_short': '78.1', 'cifar10': '94.41',
@@ -87,6 +90,7 @@ ABLATIONS = {
 ACTIVE = {  # Table 1
     'imagenet': [16] * 6 + [8] * 3, 'imagenet_short': [16] * 6 + [8] * 3,
     'cifar10': [5] * 3 + [3] * 3, 'cifar100': [8] * 3 + [4] * 3, 'digits': [5] * 3 + [3] * 3,
+    'letters': [8] * 3 + [4] * 3,
 }
 CODING = {'model', 'mu', 'drop_subnn', 'scheme_source'}
 BEYOND = {f'{name}_optimal' for name in ('imagenet', 'cifar10', 'cifar100')}  # not in the paper
@@ -134,7 +138,7 @@ def test_stock_twin_differs_in_the_coding_alone(name):
     different = {key for key in vars(stock) if vars(stock)[key] != vars(coded)[key]}
     assert different - {'config', 'experiment', 'scheme_source'} == {'model', 'mu', 'drop_subnn'}
     assert coded.model == f'coded_{stock.model}'
-    coded.num_classes = stock.num_classes = coded.num_classes or 10
+    coded.num_classes = stock.num_classes = coded.num_classes or 37
     models = create_model(coded), create_model(stock)
     assert data_config(coded, models[0]) == data_config(stock, models[1]), 'what the models were made for differs'
     assert not coded_blocks(models[1])
@@ -152,7 +156,7 @@ def test_command_of_a_header_parses_and_makes_its_model(monkeypatch, name, argv,
     monkeypatch.chdir(ROOT)
     args = parse_args(argv)
     assert args.config == f'configs/{name}.yaml'
-    assert args.data_dir == (None if args.dataset == 'digits' else 'DATA_DIR')
+    assert args.data_dir == (None if args.dataset in ('digits', 'letters') else 'DATA_DIR')
     args.num_classes = args.num_classes or 10  # the digits'
     recipe = {**vars(parse_recipe(name)), 'data_dir': args.data_dir, 'config': args.config, 'resume': args.resume,
               'num_classes': args.num_classes}

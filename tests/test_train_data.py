@@ -1,6 +1,7 @@
 import builtins
 import errno
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from image_formats import pack_classes, pack_folder
 from timm_coded.train.args import parse_args
 from timm_coded.train.data import class_names, open_datasets
 from timm_coded.train.data.digits import Digits
+from timm_coded.train.data.letters import FONTS, Letters
 from timm_coded.train.errors import UserError
 
 
@@ -37,6 +39,35 @@ def test_digit_is_an_rgb_image():
     assert class_names(Digits('train')) == list(range(10))
 
 
+def test_letters_of_validation_are_of_other_fonts_and_no_two_images_are_equal():
+    pytest.importorskip('matplotlib')
+    train, validation = open_with('--dataset', 'letters')
+    assert (len(train), len(validation)) == (37 * 16 * 4, 37 * 5 * 4)
+    assert not set(FONTS['train']) & set(FONTS['validation'])
+    assert class_names(train) == class_names(validation) == list('ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt')
+    pixels = {image.tobytes() for image in train.images + validation.images}
+    assert len(pixels) == len(train) + len(validation)
+    assert set(np.bincount(train.targets)) == {64} and set(np.bincount(validation.targets)) == {20}
+    again = Letters('validation')
+    assert again.targets == validation.targets
+    assert all(one.tobytes() == other.tobytes() for one, other in zip(again.images, validation.images))
+
+
+def test_letter_lies_whole_inside_its_image_and_is_told_by_its_shape():
+    pytest.importorskip('matplotlib')
+    letters = Letters('train')
+    pixels = np.stack([np.asarray(image.convert('L'), float) for image, _ in letters])
+    assert pixels.shape == (2368, 16, 16) and letters[0][0].mode == 'RGB'
+    inside = np.zeros((16, 16), bool)
+    inside[1:-1, 1:-1] = True
+    assert np.median(pixels[:, ~inside].max(1)) < 64, 'most letters leave a margin'
+    assert (pixels.max((1, 2)) > 120).all(), 'none is empty'
+    targets = np.array(letters.targets)
+    means = np.stack([pixels[targets == target].mean(0) for target in range(37)]).reshape(37, -1)
+    nearest = ((pixels.reshape(-1, 1, 256) - means) ** 2).sum(2).argmin(1)
+    assert (nearest == targets).mean() > 0.5, 'even the mean images tell more than half of them apart'
+
+
 def test_missing_scikit_learn_says_what_to_install(monkeypatch):
     real_import = builtins.__import__
 
@@ -48,6 +79,12 @@ def test_missing_scikit_learn_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, '__import__', without_sklearn)
     with pytest.raises(UserError, match=r"pip install 'timm_coded\[demo\]'"):
         open_with('--dataset', 'digits')
+
+
+def test_missing_matplotlib_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'matplotlib', None)
+    with pytest.raises(UserError, match=r"pip install 'timm_coded\[analysis\]'"):
+        open_with('--dataset', 'letters')
 
 
 def test_class_folders_open_as_two_splits(tmp_path):
@@ -68,7 +105,7 @@ def test_class_folders_open_as_two_splits(tmp_path):
     (['--synthetic', '/tmp'], 'leave out /tmp'),
     (['--synthetic', '--dataset', 'digits'], 'leave out --dataset digits'),
     (['--dataset', 'torch/nothing', '/tmp'], 'torch/nothing'),
-    (['--dataset', 'cifar10', '/tmp'], "--dataset cifar10: expected 'digits', torch/NAME"),
+    (['--dataset', 'cifar10', '/tmp'], "--dataset cifar10: expected 'digits', 'letters', torch/NAME"),
     (['--dataset', 'torch/cifar10', '/tmp'], 'torch/cifar10 in /tmp'),
     (['--dataset', 'digits', '/tmp'], 'leave out the data folder /tmp'),
     (['--dataset', 'digits', '--val-split', 'test'], "'test'"),

@@ -1,1 +1,1 @@
-"""What a trained coded model gives: Sections 4.2 to 4.4 and Appendices C, D and F of the paper, and what goes beyond."""
+"""What a trained coded model gives: Sections 4.2 to 4.4 and Appendices C and F of the paper, and what goes beyond."""

@@ -92,7 +92,7 @@ def load_outputs(path: str | Path) -> Outputs:
         ValueError: it is none of ours, or broken.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open(path, 'rb') as file, np.load(file, allow_pickle=False) as arrays:
             about = json.loads(str(arrays['about']))
             if about['version'] != VERSION:
                 raise ValueError(f'it is of version {about["version"]}, this package reads {VERSION}')

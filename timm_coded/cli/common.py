@@ -2,6 +2,7 @@
 import argparse
 from pathlib import Path
 
+from timm_coded.analysis.attacks import Attack, Attacked
 from timm_coded.analysis.findings import Findings
 from timm_coded.analysis.outputs import Outputs, collect_outputs
 from timm_coded.train.errors import UserError
@@ -9,9 +10,10 @@ from timm_coded.train.flags import COUNT, INDEX
 from timm_coded.train.trained import Images, Trained, load_trained
 
 
-def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
-    """CHECKPOINT, and how to read and run it."""
-    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='of train_xla.py, or with --model any weights')
+def add_checkpoint_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """CHECKPOINT, or --checkpoint where it is not required, and how to read and run it."""
+    parser.add_argument('checkpoint' if required else '--checkpoint', metavar='CHECKPOINT',
+                        help='of train_xla.py, or with --model any weights')
     group = parser.add_argument_group('model')
     group.add_argument('--model', help='of which model of the registry the file holds the weights; read from it where '
                                        'train_xla.py wrote it')
@@ -54,13 +56,17 @@ def open_foreign(args: argparse.Namespace, trained: Trained, name: str) -> Image
         'validation', dataset, data_dir or None, foreign=True, batch_size=args.batch_size, workers=args.workers)
 
 
-def outputs_of(trained: Trained, images: Images, foreign: bool = False) -> Outputs:
-    """One pass; what `foreign` means is in `collect_outputs`."""
+def outputs_of(trained: Trained, images: Images, foreign: bool = False, attack: Attack | None = None) -> Outputs:
+    """One pass, over attacked images if an attack is given; what `foreign` means is in `collect_outputs`."""
     about = {
         'checkpoint': str(trained.path), 'model': trained.args.model, 'images': images.name,
         'img_size': trained.args.eval_img_size or trained.config['input_size'][-1],
     }
-    return collect_outputs(trained.model, images, images.class_names, about, foreign)
+    batches = images
+    if attack:
+        about['attack'] = str(attack)
+        batches = Attacked(trained.model, images, attack, trained.config['mean'], trained.config['std'])
+    return collect_outputs(trained.model, batches, images.class_names, about, foreign)
 
 
 def output_folder(args: argparse.Namespace) -> Path:
@@ -69,7 +75,7 @@ def output_folder(args: argparse.Namespace) -> Path:
     Raises:
         UserError: it cannot be.
     """
-    source = Path(getattr(args, 'checkpoint', None) or args.outputs)
+    source = Path(getattr(args, 'outputs', None) or args.checkpoint)
     folder = args.output or (source.parent if source.parent.name == 'analysis' else source.parent / 'analysis')
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -36,9 +36,7 @@ def create_model(args: argparse.Namespace, initial_checkpoint: str = '') -> nn.M
                           f'model ({", ".join(timm.list_models("coded_*"))})')
     if initial_checkpoint and not os.path.isfile(initial_checkpoint):
         raise UserError(f'there is no --initial-checkpoint {initial_checkpoint}')
-    if ':' not in args.model and not timm.is_model(args.model):
-        near = difflib.get_close_matches(args.model, timm.list_models(), n=3)
-        raise UserError(f'there is no --model {args.model}' + (f'; did you mean {" or ".join(near)}?' if near else ''))
+    check_model_name(args.model)
     try:
         model = timm.create_model(
             args.model,
@@ -59,6 +57,13 @@ def create_model(args: argparse.Namespace, initial_checkpoint: str = '') -> nn.M
     if args.grad_checkpointing:
         model.set_grad_checkpointing(True)
     return model
+
+
+def check_model_name(name: str) -> None:
+    """Raises UserError: timm's registry has no such model; a name like 'hf-hub:...' is left to timm."""
+    if ':' not in name and not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        raise UserError(f'there is no --model {name}' + (f'; did you mean {" or ".join(near)}?' if near else ''))
 
 
 @torch.no_grad()

@@ -45,8 +45,8 @@ class Switch(argparse.BooleanOptionalAction):
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('data')
     group.add_argument('data_dir', nargs='?', metavar='DATA_DIR', help='folder of the images')
-    group.add_argument('--dataset', default='', help="'digits', or a name as timm.data.create_dataset reads it: "
-                       "'' (class folders, in tar files or not), torch/cifar10, hfds/NAME, wds/, tfds/NAME")
+    group.add_argument('--dataset', default='', help="'digits', 'letters', or a name as timm.data.create_dataset reads "
+                       "it: '' (class folders, in tar files or not), torch/cifar10, hfds/NAME, wds/, tfds/NAME")
     group.add_argument('--dataset-download', action=Switch, default=False, help='let torch/ and hfds/ sets download')
     group.add_argument('--train-split', default='train')
     group.add_argument('--val-split', default='validation')

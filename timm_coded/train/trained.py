@@ -8,6 +8,7 @@ from typing import Any, Iterator
 
 import timm
 import torch
+from PIL import Image
 from timm.models import load_state_dict
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -18,10 +19,11 @@ from timm_coded.models import coded_blocks, pack_grouped_convs
 
 from . import replicas
 from .args import parse_args
-from .build import check_model, create_model, describe_error
+from .build import check_model, check_model_name, create_model, describe_error
 from .checkpoint import load
 from .data import class_names
-from .data.images import create_augment, create_evaluation_batches, data_config
+from .data.images import create_augment, create_evaluation_batches, create_evaluation_transform, data_config
+from .data.samples import to_rgb
 from .data.splits import check_flags, open_split
 from .errors import UserError
 from .prepare import XLA_LANES
@@ -86,6 +88,26 @@ class Trained:
             raise UserError(f'{describe_images(args, split)} has {len(names)} classes, the model of {self.path} '
                             f'{args.num_classes}: give the data set that it was trained for')
         return Images(self, args, images, names, describe_images(args, split))
+
+    def read_image(self, path: str | Path) -> Tensor:
+        """An image file, transformed as in the evaluation while training: [1, 3, H, W] normalised, on the device.
+
+        Raises:
+            UserError: there is no such file, or it is no image that can be read.
+        """
+        try:
+            with Image.open(path) as image:
+                pixels = create_evaluation_transform(self.args, self.config)(to_rgb(image))
+        except FileNotFoundError:
+            raise UserError(f'there is no image {path}') from None
+        except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
+            raise UserError(f'cannot read {path} as an image: {describe_error(error)}') from error
+        return create_augment(self.args, self.config, self.replica)(pixels[None].to(self.device))
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """What normalised images [B, 3, H, W] show: pixels from 0 to 1, on the CPU."""
+        mean, std = (torch.tensor(self.config[name]).view(1, -1, 1, 1) for name in ('mean', 'std'))
+        return (images.cpu() * std + mean).clamp(0, 1)
 
 
 class Images:
@@ -180,14 +202,15 @@ def read_foreign(path: Path, model_name: str, use_ema: bool) -> tuple[argparse.N
     """Default arguments, and weights as timm reads them."""
     if not path.is_file():
         raise UserError(f'there is no checkpoint {path}')
+    check_model_name(model_name)
     try:
         weights = load_state_dict(str(path), use_ema=use_ema)
     except Exception as error:  # a broken file raises whatever the zip or pickle reader stumbles over
         raise UserError(f'cannot read the checkpoint {path}: {describe_error(error)}') from error
     args = parse_args(['--model', model_name])
-    classifier = timm.get_pretrained_cfg_value(model_name, 'classifier') if timm.is_model(model_name) else None
+    classifier = timm.get_pretrained_cfg_value(model_name, 'classifier')
     weight = weights.get(f'{classifier}.weight')
     if weight is None:
-        raise UserError(f'{path} has no {classifier or "classifier"}.weight: is it of --model {model_name}?')
+        raise UserError(f'{path} has no {classifier}.weight: is it of --model {model_name}?')
     args.num_classes = len(weight)
     return args, weights

@@ -96,22 +96,32 @@ def create_evaluation_batches(
     """
     check_targets(dataset, args.num_classes)
     sampler = EvaluationSampler(len(dataset), replica.rank, replica.world)
-    size = args.eval_img_size or config['input_size'][-1]
     if isinstance(dataset, Synthetic):
-        dataset, transform = dataset.of_size(size), PILToTensor()
+        dataset, transform = dataset.of_size(evaluation_size(args, config)), PILToTensor()
     else:
-        transform = create_transform(
-            (3, size, size),
-            interpolation=config['interpolation'],
-            mean=config['mean'],
-            crop_pct=config['crop_pct'],
-            crop_mode=config['crop_mode'],
-            use_prefetcher=True,
-        )
+        transform = create_evaluation_transform(args, config)
     batch_size = args.validation_batch_size or args.batch_size
     samples = Samples(dataset, transform, args.num_classes)
     return create_batches(
         samples, sampler, batch_size, args.workers, unreadable=unreadable or Unreadable(args.skip_corrupt))
+
+
+def create_evaluation_transform(args: argparse.Namespace, config: dict) -> Callable[[Image.Image], torch.Tensor]:
+    """RGB PIL image to a uint8 tensor [3, size, size]."""
+    size = evaluation_size(args, config)
+    return create_transform(
+        (3, size, size),
+        interpolation=config['interpolation'],
+        mean=config['mean'],
+        crop_pct=config['crop_pct'],
+        crop_mode=config['crop_mode'],
+        use_prefetcher=True,
+    )
+
+
+def evaluation_size(args: argparse.Namespace, config: dict) -> int:
+    """Pixels of a side."""
+    return args.eval_img_size or config['input_size'][-1]
 
 
 def create_augment(args: argparse.Namespace, config: dict, replica: Replica) -> DeviceAugment:

@@ -8,12 +8,14 @@ from torch.utils.data import Dataset
 from ..errors import UserError
 from .class_folders import read_class_folders
 from .digits import Digits
+from .letters import Letters
 from .records import RecordReader
 from .shards import read_shards
 from .slices import SliceReader
 from .synthetic import Synthetic
 from .tars import read_class_tars, tars_in
 
+BUILT_IN = {'digits': Digits, 'letters': Letters}  # that come inside a package
 KINDS = ('torch/', 'hfds/', 'wds/', 'tfds/')
 SYNONYMS = (('train', 'training'), ('val', 'valid', 'validation', 'eval', 'evaluation'))  # as timm has them
 
@@ -56,15 +58,15 @@ def check_flags(args: argparse.Namespace) -> None:
         return
     if name.lower().startswith('hfids/'):
         raise UserError(f'--dataset {name}: a stream can be neither resumed nor evaluated exactly; use hfds/')
-    if name not in ('', 'digits') and not name.startswith(KINDS):
-        raise UserError(f"--dataset {name}: expected 'digits', torch/NAME, hfds/NAME, wds/, tfds/NAME, or none, for "
-                        'class folders or tars')
+    if name and name not in BUILT_IN and not name.startswith(KINDS):
+        raise UserError(f"--dataset {name}: expected 'digits', 'letters', torch/NAME, hfds/NAME, wds/, tfds/NAME, or "
+                        'none, for class folders or tars')
     if name.startswith(('wds/', 'tfds/')) and (args.class_map or args.dataset_download):
         flag = '--class-map' if args.class_map else '--dataset-download'
         raise UserError(f'--dataset {name} is read as it lies there: leave out {flag}')
-    if name == 'digits':
+    if name in BUILT_IN:
         if args.data_dir:
-            raise UserError(f'--dataset digits comes with scikit-learn: leave out the data folder {args.data_dir}')
+            raise UserError(f'--dataset {name} comes inside a package: leave out the data folder {args.data_dir}')
     elif not args.data_dir and not name.startswith(('hfds/', 'tfds/')):
         raise UserError('which images? Give DATA_DIR, the folder of the images, --dataset digits, or --synthetic')
     elif args.data_dir and not args.dataset_download and not os.path.exists(args.data_dir):
@@ -72,10 +74,10 @@ def check_flags(args: argparse.Namespace) -> None:
 
 
 def open_split(args: argparse.Namespace, split: str) -> Dataset:
-    if args.dataset == 'digits':
+    if args.dataset in BUILT_IN:
         if split not in ('train', 'validation'):
-            raise UserError(f"--dataset digits has the splits 'train' and 'validation', not {split!r}")
-        return Digits(split)
+            raise UserError(f"--dataset {args.dataset} has the splits 'train' and 'validation', not {split!r}")
+        return BUILT_IN[args.dataset](split)
     try:
         dataset = read_split(args, split)
     except UserError:

@@ -1,0 +1,88 @@
+"""An explanation tells what the model and its codewords say, and shows it."""
+import numpy as np
+import pytest
+import timm
+import torch
+from random_network import random_network
+
+from timm_coded.analysis.explanation import explain
+from timm_coded.models import early_decode
+
+NAMES = [f'class {letter}' for letter in 'abcdefghij']
+PIXELS = np.zeros((8, 8, 3))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _one_thread(one_thread):
+    pass
+
+
+@pytest.fixture(scope='module')
+def case():
+    model = random_network(seed=3)
+    return model, torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def test_tables_are_what_the_model_puts_out(case):
+    model, image = case
+    findings = explain(model, image, PIXELS, 'three', NAMES)
+    logits, energies = model.forward_energies(image)
+    classes, decoders, subnns = (table.rows for table in findings.tables)
+    order = logits[0].argsort(descending=True).tolist()
+    assert [row['class'] for row in classes] == order[:5] and classes[1]['name'] == NAMES[order[1]]
+    np.testing.assert_allclose([row['probability'] for row in classes], 100 * logits.softmax(1)[0, order[:5]], rtol=1e-5)
+    assert [row['block'] for row in decoders] == model.coded_blocks == ['layer2.0', 'layer3.0']
+    agreeing = 0
+    for row, energy, ratio in zip(decoders, energies, (.5, .3)):
+        words = model.codewords(row['block'])
+        own, other = words[order[0]].numpy(), words[order[1]].numpy()
+        scaled = ratio * energy[0].numpy()
+        assert row['class'] == early_decode(energy, words).item() and row['name'] == NAMES[row['class']]
+        agreeing += row['class'] == order[0]
+        assert row['distance, prediction'] == pytest.approx(np.sqrt(((scaled - own) ** 2).sum()), rel=1e-5)
+        assert row['distance, runner-up'] == pytest.approx(np.sqrt(((scaled - other) ** 2).sum()), rel=1e-5)
+        alone = [n for n in range(10) if own[n] and not other[n]], [n for n in range(10) if other[n] and not own[n]]
+        assert row['r E, only prediction'] == pytest.approx(np.mean(scaled[alone[0]]), rel=1e-5)
+        assert row['r E, only runner-up'] == pytest.approx(np.mean(scaled[alone[1]]), rel=1e-5)
+        listed = [found for found in subnns if found['block'] == row['block']]
+        np.testing.assert_allclose([found['r E'] for found in listed], scaled, rtol=1e-5)
+        assert [found['prediction'] for found in listed] == own.tolist()
+        assert [found['runner-up'] for found in listed] == other.tolist()
+        assert [found['subNN'] for found in listed if found['tells apart']] == sorted(alone[0] + alone[1])
+    assert findings.title.startswith(f'three: {NAMES[order[0]]}, ')
+    assert f'{agreeing} of 2 early decoders; runner-up {NAMES[order[1]]}' in findings.title
+
+
+def test_picture_has_the_image_and_coloured_bars(case):
+    model, image = case
+    findings = explain(model, image, PIXELS, 'x')
+    picture, *panels = findings.pictures[0].figure.axes
+    subnns = findings.tables[2].rows
+    assert picture.images and [panel.get_title() for panel in panels] == model.coded_blocks
+    for panel in panels:
+        rows = [row for row in subnns if row['block'] == panel.get_title()]
+        np.testing.assert_allclose([bar.get_height() for bar in panel.patches], [row['r E'] for row in rows])
+        blue = [bar.get_facecolor()[2] > bar.get_facecolor()[0] for bar in panel.patches]
+        assert blue == [bool(row['prediction']) for row in rows]
+        hatched = [bool(bar.get_hatch()) for bar in panel.patches]
+        assert hatched == [row['runner-up'] > row['prediction'] for row in rows]
+
+
+def test_probabilities_may_be_calibrated(case):
+    model, image = case
+
+    class Uniform:
+        def predict(self, model, images):
+            return torch.full((len(images), 10), .1, dtype=torch.float64)
+
+    findings = explain(model, image, PIXELS, 'x', calibrator=Uniform())
+    assert [row['calibrated'] for row in findings.tables[0].rows] == pytest.approx([10] * 5)
+    assert 'calibrated' not in explain(model, image, PIXELS, 'x').tables[0].rows[0]
+
+
+def test_wrong_input_is_refused(case):
+    _, image = case
+    with pytest.raises(ValueError, match='no coded blocks'):
+        explain(timm.create_model('resnext11_10x11d'), image, PIXELS, 'x')
+    with pytest.raises(ValueError, match='9 names of classes for a model of 10'):
+        explain(random_network(), image, PIXELS, 'x', NAMES[1:])

@@ -1,0 +1,118 @@
+"""`timm-coded evaluate` finds what training found, and says in one line what is wrong with its input."""
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from timm_coded.analysis.outputs import collect_outputs, load_outputs
+from timm_coded.cli import main
+from timm_coded.train.trained import load_trained
+
+
+def failure(capsys, *argv) -> str:
+    assert main([str(word) for word in argv]) == 2
+    out, err = capsys.readouterr()
+    assert out == '' and len(err.splitlines()) == 1
+    return err
+
+
+def last_metrics(path):
+    return torch.load(path, weights_only=True)['history'][-1]
+
+
+@pytest.mark.parametrize('device', ['cpu', 'xla'])
+def test_accuracies_are_those_of_the_last_epoch(digits_checkpoint, tmp_path, capsys, device):
+    if device == 'xla':
+        pytest.importorskip('torch_xla')
+    assert main(['evaluate', str(digits_checkpoint), '--output', str(tmp_path), '--device', device, '-b', '100']) == 0
+    with open(tmp_path / 'accuracy.csv', newline='') as file:
+        found = {row['what']: float(row['accuracy']) for row in csv.DictReader(file)}
+    trained = last_metrics(digits_checkpoint)
+    assert found['network, top-1'] == pytest.approx(trained['eval_top1'], abs=.3)
+    for block in ('layer2.0', 'layer3.0'):
+        assert found[f'early decoder of {block}'] == pytest.approx(trained[f'eval_decoder_{block}'], abs=.3)
+    outputs = load_outputs(tmp_path / 'outputs-validation.npz')
+    assert outputs.logits.shape == (389, 10) and outputs.class_names == [str(k) for k in range(10)]
+    assert outputs.about['model'] == 'coded_resnext11_10x11d' and outputs.about['img_size'] == 8
+    assert json.loads((tmp_path / 'evaluate.json').read_text())['tables']['accuracy']
+    assert '389 images' in capsys.readouterr().out
+
+
+def test_moving_average_is_another_model(digits_checkpoint, tmp_path):
+    for name, flags in (('own', []), ('ema', ['--use-ema'])):
+        assert main(['evaluate', str(digits_checkpoint), '--output', str(tmp_path / name), *flags]) == 0
+    own, ema = (load_outputs(tmp_path / name / 'outputs-validation.npz') for name in ('own', 'ema'))
+    assert own.fingerprint != ema.fingerprint
+    top1 = 100 * (ema.predictions == ema.targets).mean()
+    assert top1 == pytest.approx(last_metrics(digits_checkpoint)['eval_ema_top1'], abs=.3)
+
+
+def test_training_split_and_images_of_other_classes(digits_checkpoint, tmp_path):
+    assert main(['evaluate', str(digits_checkpoint), '--output', str(tmp_path), '--split', 'train']) == 0
+    assert len(load_outputs(tmp_path / 'outputs-train.npz').targets) == 1408
+    assert main(['evaluate', str(digits_checkpoint), '--output', str(tmp_path), '--foreign', 'letters']) == 0
+    foreign = load_outputs(tmp_path / 'outputs-letters.npz')
+    assert foreign.logits.shape == (740, 10) and set(foreign.targets) == {-1}
+    assert main(['evaluate', str(digits_checkpoint), '--output', str(tmp_path), '--foreign', ':nowhere']) == 2
+
+
+def test_weights_alone_need_the_models_name(digits_checkpoint, tmp_path, capsys):
+    weights = torch.load(digits_checkpoint, weights_only=True)['state_dict']
+    torch.save(weights, tmp_path / 'weights.pth')
+    argv = ['evaluate', tmp_path / 'weights.pth', '--output', tmp_path, '--dataset', 'digits', '--img-size', 8]
+    assert '--model' in failure(capsys, *argv)
+    assert main([str(word) for word in argv] + ['--model', 'coded_resnext11_10x11d']) == 0
+    one, other = load_outputs(tmp_path / 'outputs-validation.npz'), load_trained(digits_checkpoint)
+    logits = torch.cat([other.model(images)[target >= 0] for images, target in other.images()])
+    assert np.mean(one.predictions == logits.argmax(1).numpy()) > .9, 'only the normalisation is another'
+
+
+def test_codewords_are_the_checkpoints_own(digits_checkpoint, tmp_path, caplog):
+    """Without a look at where the scheme came from: its file may be gone, another default may have come."""
+    state = torch.load(digits_checkpoint, weights_only=True)
+    words = state['state_dict']['codewords_5of10']
+    state['state_dict']['codewords_5of10'] = 1 - words
+    state['args']['scheme_source'] = '/gone/scheme.txt'
+    torch.save(state, tmp_path / 'other.pth.tar')
+    model = load_trained(tmp_path / 'other.pth.tar').model
+    assert torch.equal(model.codewords('layer2.0'), 1 - words) and not caplog.records
+
+
+def test_wrong_input_is_told_in_one_line_before_anything_is_written(digits_checkpoint, tmp_path, capsys):
+    run = ['--output', tmp_path / 'out']
+    assert 'there is no checkpoint' in failure(capsys, 'evaluate', tmp_path / 'none.pth.tar', *run)
+    (tmp_path / 'broken.pth.tar').write_bytes(digits_checkpoint.read_bytes()[:1000])
+    assert 'cannot read the checkpoint' in failure(capsys, 'evaluate', tmp_path / 'broken.pth.tar', *run)
+    stock = timm.create_model('resnext11_10x11d').state_dict()
+    torch.save(stock, tmp_path / 'stock.pth')
+    named = ['--dataset', 'digits', '--img-size', '8', *run]
+    assert 'no coded blocks' in failure(
+        capsys, 'evaluate', tmp_path / 'stock.pth', '--model', 'resnext11_10x11d', *named)
+    assert 'no codewords' in failure(
+        capsys, 'evaluate', tmp_path / 'stock.pth', '--model', 'coded_resnext11_10x11d', *named)
+    assert 'no --model resnext' in failure(capsys, 'evaluate', tmp_path / 'stock.pth', '--model', 'resnext', *named)
+    assert '37 classes' in failure(capsys, 'evaluate', digits_checkpoint, '--dataset', 'letters', *run)
+    assert "'test'" in failure(capsys, 'evaluate', digits_checkpoint, '--split', 'test', *run)
+    assert not (tmp_path / 'out' / 'outputs-validation.npz').exists()
+    (tmp_path / 'file').write_text('')
+    assert 'cannot write' in failure(capsys, 'evaluate', digits_checkpoint, '--output', tmp_path / 'file')
+
+
+def test_missing_package_of_the_analysis_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'timm_coded.cli.evaluate', None)
+    assert "pip install 'timm_coded[analysis]'" in failure(capsys, 'evaluate', 'x')
+
+
+def test_a_pass_on_xla_is_one_graph_without_fallbacks(digits_checkpoint):
+    pytest.importorskip('torch_xla')
+    trained = load_trained(digits_checkpoint, 'xla')
+    images = trained.images(batch_size=96)
+    before, fallbacks = trained.replica.compiles()[0], trained.replica.fallbacks()
+    outputs = collect_outputs(trained.model, images)
+    assert len(outputs.targets) == 389 and len(images) == 5
+    assert trained.replica.compiles()[0] - before <= 1, 'the placing of the model apart'
+    assert trained.replica.fallbacks() == fallbacks

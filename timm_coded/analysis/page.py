@@ -1,0 +1,97 @@
+"""Findings as one HTML page that needs nothing else: pictures inside, no scripts, no requests."""
+import base64
+import io
+from html import escape
+from typing import Sequence
+
+from .findings import Findings, Picture, Row, Table, shown
+
+STYLE = '''
+:root { color-scheme: light dark; --line: #8884; --quiet: #666; }
+@media (prefers-color-scheme: dark) { :root { --quiet: #aaa; } }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
+nav ul { columns: 16rem; padding-left: 1.2rem; }
+section { border-top: 1px solid var(--line); margin-top: 2rem; }
+figure { margin: 1.5rem 0; }
+figure img { max-width: 100%; height: auto; background: white; border-radius: 4px; }
+figcaption, .note { color: var(--quiet); }
+.table { overflow-x: auto; margin: 1rem 0; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-weight: 600; padding-bottom: .3rem; }
+th, td { padding: .15rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th.text, td.text { text-align: left; }
+details summary { cursor: pointer; }
+'''
+OPEN_ROWS = 40  # a longer table is folded away
+
+
+def render_page(title: str, facts: Sequence[Row], findings: Sequence[Findings], paper: dict[str, Table]) -> str:
+    """The page as text.
+
+    Args:
+        title: of the page.
+        facts: what it is about, as rows of one table: checkpoint, model, images, ...
+        findings: a section each, in this order.
+        paper: by the findings' name, a table of the paper to stand after theirs.
+    """
+    links = ''.join(f'<li><a href="#{escape(found.name)}">{escape(found.title)}</a></li>' for found in findings)
+    sections = '\n'.join(render_section(found, paper.get(found.name)) for found in findings)
+    return f'''<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{escape(title)}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<main>
+<h1>{escape(title)}</h1>
+{render_table(Table('facts', '', list(facts)))}
+<nav aria-label="Sections"><ul>{links}</ul></nav>
+{sections}
+</main>
+</body>
+</html>
+'''
+
+
+def render_section(found: Findings, paper: Table | None) -> str:
+    parts = [f'<section id="{escape(found.name)}">', f'<h2>{escape(found.title)}</h2>']
+    parts += [f'<p class="note">{escape(note)}</p>' for note in found.notes]
+    parts += [render_picture(picture) for picture in found.pictures]
+    parts += [render_table(table) for table in found.tables]
+    if paper:
+        parts.append('<p class="note">As context, not to compare like with like: other data and another training.</p>')
+        parts.append(render_table(paper))
+    return '\n'.join([*parts, '</section>'])
+
+
+def render_picture(picture: Picture) -> str:
+    file = io.BytesIO()
+    picture.figure.savefig(file, format='png', dpi=150)
+    data = base64.b64encode(file.getvalue()).decode()
+    title = escape(picture.title)
+    return f'<figure><img src="data:image/png;base64,{data}" alt="{title}"><figcaption>{title}</figcaption></figure>'
+
+
+def render_table(table: Table) -> str:
+    """A table with its numbers to the right, folded away where it is long."""
+    if not table.rows:
+        return f'<p>{escape(table.title)}: (empty)</p>'
+    is_text = {name: any(isinstance(row[name], str) for row in table.rows) for name in table.rows[0]}
+
+    def cells(tag: str, values: dict[str, str]) -> str:
+        return '<tr>' + ''.join(
+            f'<{tag} class="text">{escape(text)}</{tag}>' if is_text[name] else f'<{tag}>{escape(text)}</{tag}>'
+            for name, text in values.items()) + '</tr>'
+
+    head = cells('th', {name: name for name in is_text})
+    body = ''.join(cells('td', {name: shown(value) for name, value in row.items()}) for row in table.rows)
+    caption = f'<caption>{escape(table.title)}</caption>' if table.title else ''
+    text = f'<div class="table"><table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table></div>'
+    if len(table.rows) > OPEN_ROWS:
+        summary = f'{escape(table.title)}: {len(table.rows)} rows'
+        return f'<details><summary>{summary}</summary>{text}</details>'
+    return text
