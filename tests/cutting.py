@@ -22,5 +22,6 @@ def union_masks(model, classes, dtype=torch.float64):
     masks = {}
     for block in model.coded_blocks:
         words = model.codewords(block).tolist()
-        masks[block] = torch.tensor([float(any(words[k][n] for k in classes)) for n in range(len(words[0]))], dtype=dtype)
+        union = [float(any(words[k][n] for k in classes)) for n in range(len(words[0]))]
+        masks[block] = torch.tensor(union, dtype=dtype)
     return masks
