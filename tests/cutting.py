@@ -19,6 +19,9 @@ def random_model(name='coded_resnext11_10x11d', dtype=torch.float32, seed=0, **k
 
 def union_masks(model, classes, dtype=torch.float64):
     """For every coded block a mask [N] of the subNNs that work for any of the classes, as the scheme says."""
-    return {
-        block: torch.tensor([float(any(words[index][n] for index in classes)) for n in range(len(words[0]))], dtype=dtype)
-        for block, words in ((block, model.codewords(block).tolist()) for block in model.coded_blocks)}
+    masks = {}
+    for block in model.coded_blocks:
+        words = model.codewords(block).tolist()
+        union = [float(any(words[k][n] for k in classes)) for n in range(len(words[0]))]
+        masks[block] = torch.tensor(union, dtype=dtype)
+    return masks

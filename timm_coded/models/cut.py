@@ -67,8 +67,8 @@ def check_separate(block: CodedBottleneck) -> None:
             raise ValueError(f'{block.block_name}.{name} is {type(layer).__name__}: only blocks with batch norm, which '
                              'treats every channel by itself, can be cut')
     if [*block.aa.parameters(), *block.aa.buffers()]:
-        raise ValueError(f'{block.block_name}.aa is {type(block.aa).__name__}, which has a filter for each channel: blocks '
-                         'with it cannot be cut')
+        raise ValueError(f'{block.block_name}.aa is {type(block.aa).__name__}, which has a filter for each channel: '
+                         'blocks with it cannot be cut')
 
 
 def cut_block(block: CodedBottleneck, positions: List[int]) -> None:
