@@ -47,7 +47,7 @@ class Attack:
 class Attacked:
     """Batches whose images are those of `batches` after an attack on the cross-entropy of the model's logits.
 
-    Targets stay; fillers (target -1) are not attacked. The attack knows the model, but not what would detect it.
+    Targets stay, and mark fillers (-1) as before. The attack knows the model, but not what would detect it.
 
     Args:
         model: in evaluation mode.
@@ -96,5 +96,5 @@ class Attacked:
 
 
 def attack_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of each image, not their mean: then an image's gradient does not depend on its batch."""
-    return F.cross_entropy(logits.double(), target, ignore_index=IGNORED, reduction='none')
+    """Cross-entropy of each image [B], as captum wants it; their mean would make gradients smaller in larger batches."""
+    return F.cross_entropy(logits, target, ignore_index=IGNORED, reduction='none')
