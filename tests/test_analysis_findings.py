@@ -47,3 +47,11 @@ def test_text_is_in_columns(findings):
         'layer2.0      98.25  1,234,567',
         'layer10.0                    4',
         '', 'Nothing', '(empty)']
+
+
+def test_of_a_long_table_the_start_is_printed(tmp_path):
+    findings = Findings('sizes', 'Sizes', [Table('long', 'A long table', [{'row': index} for index in range(103)])])
+    lines = findings.text().splitlines()
+    assert lines[-2:] == [' 99', '... and 3 more rows: long.csv'] and len(lines) == 3 + 1 + 100 + 1
+    findings.write(tmp_path)
+    assert len((tmp_path / 'long.csv').read_text().splitlines()) == 104

@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 
-from timm_coded.analysis.outputs import load_outputs
+from timm_coded.analysis.outputs import collect_outputs, load_outputs
 from timm_coded.cli import main
 from timm_coded.train.trained import load_trained
 
@@ -105,3 +105,14 @@ def test_wrong_input_is_told_in_one_line_before_anything_is_written(digits_check
 def test_missing_package_of_the_analysis_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'timm_coded.cli.evaluate', None)
     assert "pip install 'timm_coded[analysis]'" in failure(capsys, 'evaluate', 'x')
+
+
+def test_a_pass_on_xla_is_one_graph_without_fallbacks(digits_checkpoint):
+    pytest.importorskip('torch_xla')
+    trained = load_trained(digits_checkpoint, 'xla')
+    images = trained.images(batch_size=96)
+    before, fallbacks = trained.replica.compiles()[0], trained.replica.fallbacks()
+    outputs = collect_outputs(trained.model, images)
+    assert len(outputs.targets) == 389 and len(images) == 5
+    assert trained.replica.compiles()[0] - before <= 1, 'the placing of the model apart'
+    assert trained.replica.fallbacks() == fallbacks

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = dict[str, Any]  # column -> number or text; the same columns in all rows of a table
+PRINTED_ROWS = 100  # of a longer table the rest is in its file only
 
 
 @dataclass
@@ -66,7 +67,9 @@ class Findings:
         """The notes and tables as text in columns."""
         parts = [self.title, *self.notes]
         for table in self.tables:
-            parts += ['', table.title, *columns(table.rows)]
+            parts += ['', table.title, *columns(table.rows[:PRINTED_ROWS])]
+            if len(table.rows) > PRINTED_ROWS:
+                parts.append(f'... and {len(table.rows) - PRINTED_ROWS} more rows: {table.name}.csv')
         return '\n'.join(parts)
 
 

@@ -10,9 +10,10 @@ from timm_coded.train.flags import COUNT, INDEX
 from timm_coded.train.trained import Images, Trained, load_trained
 
 
-def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
-    """CHECKPOINT, and how to read and run it."""
-    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='of train_xla.py, or with --model any weights')
+def add_checkpoint_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """CHECKPOINT, or --checkpoint where it is not required, and how to read and run it."""
+    parser.add_argument('checkpoint' if required else '--checkpoint', metavar='CHECKPOINT',
+                        help='of train_xla.py, or with --model any weights')
     group = parser.add_argument_group('model')
     group.add_argument('--model', help='of which model of the registry the file holds the weights; read from it where '
                                        'train_xla.py wrote it')
@@ -74,7 +75,7 @@ def output_folder(args: argparse.Namespace) -> Path:
     Raises:
         UserError: it cannot be.
     """
-    source = Path(getattr(args, 'checkpoint', None) or args.outputs)
+    source = Path(getattr(args, 'outputs', None) or args.checkpoint)
     folder = args.output or (source.parent if source.parent.name == 'analysis' else source.parent / 'analysis')
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ COMMANDS = {
     'detect': 'samples that the model should not trust: out-of-distribution, adversarial',
     'explain': 'why the model names a class for an image',
     'report': 'all of it for one checkpoint as one HTML page',
+    'average': 'mean and spread of the same analysis of several runs',
 }
 
 

@@ -25,6 +25,9 @@ class CodedBottleneck(Bottleneck):
         x <- sum_n drop_n t_n / sqrt(E_avg)                      energy normalisation, then dropSubNN (Section 3.1.3)
         energies = E(t_n) / E_avg                                what the coding loss and the early decoder see
 
+    In a network that was cut out of another one (`cut_subnns`) num_subnns of the N subNNs are left. The others count as
+    removed: N, the length of the codewords, stays the divisor of E_avg.
+
     The scaling is applied to z_n, whose convolution by conv3 is that sum. With energy_norm off, as an option of the
     paper's public code has it (`--Energy-normalization`), E_avg is 1: the energies are E(t_n), Eq. (2).
     """
@@ -34,7 +37,8 @@ class CodedBottleneck(Bottleneck):
 
     def __init__(self, *args, cardinality: int = 1, **kwargs) -> None:
         super().__init__(*args, cardinality=cardinality, **kwargs)
-        self.num_subnns = cardinality
+        self.code_length = cardinality  # N
+        self.num_subnns = cardinality  # of them, those that are here
         self.num_active = cardinality
         self.drop_subnn = 0.
         self.energy_norm = True
@@ -73,7 +77,7 @@ class CodedBottleneck(Bottleneck):
 
         x = self.act1(self.bn1(self.conv1(x)))
         x = self.aa(self.act2(self.drop_block(self.bn2(self.conv2(x)))))
-        if self.num_active < self.num_subnns:
+        if self.num_active < self.code_length:
             x, normalised = self.normalise(x, drop, keep)
             if energies is not None:
                 energies.append(normalised)
@@ -109,7 +113,7 @@ class CodedBottleneck(Bottleneck):
         if kept is not None:
             energies = energies * kept
         if self.energy_norm:
-            mean = energies.mean(1, keepdim=True).clamp_min(self.silent_energy)
+            mean = (energies.sum(1, keepdim=True) / self.code_length).clamp_min(self.silent_energy)
             scale = mean.rsqrt().expand(-1, self.num_subnns)
             energies = energies / mean
         else:

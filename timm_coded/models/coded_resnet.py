@@ -19,10 +19,14 @@ class CodedResNet(ResNet):
     One persistent buffer per coding scheme, `codewords_{num_active}of{N}` [K, N] uint8, travels with the weights; all
     blocks of equal num_active share it. With num_active = N everywhere it is ResNeXt. The state dict of the stock
     architecture loads as it is: the codewords it lacks stay the model's own.
+
+    `kept_subnns` says, by num_active, which columns of the coding scheme there are subNNs for: all, but in a network
+    that was cut out of another one (`cut_subnns`), whose codewords and energies have these columns only.
     """
 
     coded_blocks: List[str]
     scheme_sizes: List[int]
+    kept_subnns: Dict[int, List[int]]
     _num_active_of: Dict[str, int]
 
     def __init__(
@@ -109,6 +113,7 @@ class CodedResNet(ResNet):
                     self.coded_blocks.append(block.block_name)
                     self._num_active_of[block.block_name] = block_active
         self.scheme_sizes = sorted(set(self._num_active_of.values()), reverse=True)
+        self.kept_subnns = {num_active: list(range(cardinality)) for num_active in self.scheme_sizes}
         for name, words in self._draw_codewords(num_classes, device).items():
             self.register_buffer(name, words)
         self.register_load_state_dict_pre_hook(adopt_codewords)
@@ -175,7 +180,7 @@ class CodedResNet(ResNet):
         masks: Dict[int, Tensor] = {}
         if self.training and self.drop_subnn > 0. and not self.drop_per_block:
             for num_active in self.scheme_sizes:
-                masks[num_active] = draw_drop_mask(x, self.num_subnns, self.drop_subnn)
+                masks[num_active] = draw_drop_mask(x, len(self.kept_subnns[num_active]), self.drop_subnn)
         return masks
 
     def forward_stem(self, x: Tensor) -> Tensor:
@@ -234,8 +239,9 @@ class CodedResNet(ResNet):
         Raises:
             ValueError: keep or learn names a block that is not coded, or a mask has another shape.
         """
-        keep = check_subnn_masks('keep', keep, self.coded_blocks, self.num_subnns, x)
-        learn = check_subnn_masks('learn', learn, self.coded_blocks, self.num_subnns, x)
+        num_subnns = {block: self.codewords(block).shape[1] for block in self.coded_blocks}
+        keep = check_subnn_masks('keep', keep, num_subnns, x)
+        learn = check_subnn_masks('learn', learn, num_subnns, x)
         energies: List[Tensor] = []
         x = self.forward_features(x, keep, learn, energies)
         return self.forward_head(x), energies
@@ -291,10 +297,14 @@ class CodedResNet(ResNet):
         """timm's; the codewords follow the number of classes. 0 classes remove the classifier and keep the codewords.
 
         Raises:
-            ValueError: the scheme source has no scheme for so many classes; the model stays as it was.
+            ValueError: the scheme source has no scheme for so many classes, or subNNs that other classes need were cut
+                away; the model stays as it was.
         """
         words = {}
         if num_classes > 0:
+            if any(len(kept) < self.num_subnns for kept in self.kept_subnns.values()):
+                raise ValueError('this network was cut out of another one and has the subNNs of its own classes only: '
+                                 'give other classes to the network that it was cut out of')
             words = self._draw_codewords(num_classes, next(self.parameters()).device)
         super().reset_classifier(num_classes, self.global_pool.pool_type if global_pool is None else global_pool)
         for name, buffer in words.items():

@@ -1,5 +1,5 @@
 """Masks of subNNs by block name, as callers give them: checked, and in the form that blocks take."""
-from typing import Dict, Mapping, Optional, Sequence
+from typing import Dict, Mapping, Optional
 
 import torch
 from torch import Tensor
@@ -8,8 +8,7 @@ from torch import Tensor
 def check_subnn_masks(
         argument: str,
         masks: Optional[Mapping[str, Tensor]],
-        coded_blocks: Sequence[str],
-        num_subnns: int,
+        num_subnns: Mapping[str, int],
         x: Tensor,
 ) -> Optional[Dict[str, Tensor]]:
     """Masks on the device of `x`, in its type or float32, whichever is the wider.
@@ -17,8 +16,7 @@ def check_subnn_masks(
     Args:
         argument: The caller's name of the masks, for error messages.
         masks: By block name, each [N] or [B, N]; None for none.
-        coded_blocks: The names allowed.
-        num_subnns: N.
+        num_subnns: The number N of subNNs of each coded block, by name.
         x: The model's input, [B, ...].
 
     Raises:
@@ -28,12 +26,13 @@ def check_subnn_masks(
         return None
     checked = {}
     for name, mask in masks.items():
-        if name not in coded_blocks:
-            raise ValueError(f'{argument} names {name!r}; the coded blocks are {", ".join(coded_blocks) or "none"}')
+        if name not in num_subnns:
+            raise ValueError(f'{argument} names {name!r}; the coded blocks are {", ".join(num_subnns) or "none"}')
+        size = num_subnns[name]
         mask = torch.as_tensor(mask, device=x.device)
-        if mask.shape not in ((num_subnns,), (x.shape[0], num_subnns)):
+        if mask.shape not in ((size,), (x.shape[0], size)):
             raise ValueError(
-                f'{argument}[{name!r}] has shape {tuple(mask.shape)}, expected ({num_subnns},) or '
-                f'({x.shape[0]}, {num_subnns}): a mask of the subNNs, for all samples or for each')
+                f'{argument}[{name!r}] has shape {tuple(mask.shape)}, expected ({size},) or '
+                f'({x.shape[0]}, {size}): a mask of the subNNs, for all samples or for each')
         checked[name] = mask.to(torch.promote_types(x.dtype, torch.float32))
     return checked

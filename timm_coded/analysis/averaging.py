@@ -1,0 +1,72 @@
+"""The same findings of several runs: mean and spread of each number."""
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any, Sequence
+
+from .findings import Findings, Row, Table
+
+
+def average_findings(paths: Sequence[str | Path]) -> Findings:
+    """Mean and sample standard deviation over runs, of every number in the tables of their JSON files.
+
+    Rows belong together by their place, and must have the same columns and texts; whole numbers that are equal in all
+    runs, as numbers of samples, stay as they are.
+
+    Args:
+        paths: `Findings.write`'s JSON files of one analysis, of two runs or more.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a file is none of findings, or they are not of the same analysis.
+    """
+    if len(paths) < 2:
+        raise ValueError(f'{len(paths)} file: give those of two runs at least')
+    first, *others = contents = [read_findings(path) for path in paths]
+    for path, other in zip(paths[1:], others):
+        if shape_of(other) != shape_of(first):
+            raise ValueError(f'{path} has other tables than {paths[0]}: give files of the same analysis, made with the '
+                             'same options')
+    tables = []
+    for name, table in first['tables'].items():
+        rows = zip(*(content['tables'][name]['rows'] for content in contents))
+        tables.append(Table(name, table['title'], [average_row(row) for row in rows]))
+    return Findings('average', f'{first["title"]}: mean ± standard deviation over {len(paths)} runs', tables)
+
+
+def read_findings(path: str | Path) -> dict[str, Any]:
+    try:
+        content = json.loads(Path(path).read_text())
+        shape_of(content)
+        return content
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{path} holds no findings: give the JSON file of an analysis, as evaluate.json') from error
+
+
+def shape_of(content: dict[str, Any]) -> list[Any]:
+    """What must be equal: all of the tables but their titles and numbers."""
+    return [content['title'], [
+        [name, [{key: value if isinstance(value, str) else '' for key, value in row.items()} for row in table['rows']]]
+        for name, table in content['tables'].items()]]
+
+
+def average_row(rows: Sequence[Row]) -> Row:
+    """One row with '98.30 ± 0.23' for each number; None where a run has none."""
+    averaged = {}
+    for key, value in rows[0].items():
+        values = [row[key] for row in rows]
+        same = all(other == value for other in values)
+        if isinstance(value, str) or same and not isinstance(value, float):
+            averaged[key] = value
+        elif None in values:
+            averaged[key] = None
+        else:
+            averaged[key] = with_spread(statistics.fmean(values), statistics.stdev(values))
+    return averaged
+
+
+def with_spread(mean: float, spread: float) -> str:
+    """Both with two digits of the spread, but no more than four decimals: '98.30 ± 0.23'."""
+    decimals = 2 if not spread else min(4, max(0, 1 - math.floor(math.log10(spread))))
+    return f'{mean:.{decimals}f} ± {spread:.{decimals}f}'

@@ -1,0 +1,33 @@
+"""Thresholds of the binary classifiers, as `timm-coded classify` writes them."""
+import json
+import math
+from pathlib import Path
+
+
+def read_threshold(path: str | Path, fingerprint: str, index: int) -> float:
+    """The threshold of the network of one class.
+
+    Args:
+        path: JSON with 'fingerprint', of the full model, and 'thresholds', a number for each class index as text.
+        fingerprint: of the full model at hand.
+        index: of the class.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is none of thresholds, or of another model, or has no finite number for the class.
+    """
+    try:
+        content = json.loads(Path(path).read_text())
+        owner, thresholds = content['fingerprint'], dict(content['thresholds'])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{path} is no file of thresholds: give the classifiers.json that `timm-coded classify` writes'
+                         ) from error
+    if owner != fingerprint:
+        raise ValueError(f'{path} has the thresholds of another model ({owner}, this is {fingerprint}): run '
+                         '`timm-coded classify` on this one')
+    threshold = thresholds.get(str(index))
+    if threshold is None:
+        raise ValueError(f'{path} has no threshold for class {index}: run `timm-coded classify` on it')
+    if not isinstance(threshold, (int, float)) or not math.isfinite(threshold):
+        raise ValueError(f'{path} has the threshold {threshold} for class {index}, expected a finite number')
+    return float(threshold)

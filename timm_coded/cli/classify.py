@@ -1,0 +1,77 @@
+"""`timm-coded classify`: the binary classifiers of the classes."""
+import argparse
+
+from timm_coded.analysis.classifiers import check_classes, classify
+from timm_coded.analysis.outputs import check_coded
+from timm_coded.analysis.stock_subnns import StockNetwork
+from timm_coded.train.errors import UserError
+from timm_coded.train.flags import COUNT, INDEX
+from timm_coded.train.trained import Trained, load_trained
+
+from .common import (
+    add_checkpoint_arguments, add_data_arguments, add_output_argument, open_foreign, open_images, open_trained,
+    output_folder, publish,
+)
+
+DESCRIPTION = (
+    'The binary classifier of a class is the coded network without the subNNs that are inactive for the class, in all '
+    'blocks. Finds its threshold, of the highest F1 on the training images, and its precision, recall and F1 on '
+    '--split (Section 4.3), and writes the thresholds to classifiers.json, for extract. The coded blocks run once for '
+    'each class and image: where that is too much, --classes and --train-limit. '
+    'Example: timm-coded classify output/train/digits/model_best.pth.tar --foreign letters'
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint_arguments(parser)
+    add_data_arguments(parser)
+    group = parser.add_argument_group('classifiers')
+    group.add_argument('--classes', type=INDEX, nargs='+', metavar='INDEX', help='of these classes; default: of all')
+    group.add_argument('--train-limit', type=COUNT, metavar='IMAGES',
+                       help='find the thresholds on so many training images of each class, drawn at random; default: '
+                            'on all')
+    group.add_argument('--foreign', metavar='DATASET[:DATA_DIR]',
+                       help='images of none of the classes, as negatives beside those of other classes')
+    group.add_argument('--draws', type=COUNT, default=10,
+                       help='how often to draw 9 negatives for each positive; default: 10')
+    group.add_argument('--seed', type=INDEX, default=0, help='of all draws; default: 0')
+    group.add_argument('--stock', metavar='CHECKPOINT', help='remove subNNs from this stock network too, as a baseline')
+    group.add_argument('--stock-model', metavar='MODEL', help='of which model --stock holds the weights, as --model')
+    add_output_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    trained = open_trained(args)
+    check_coded(trained.model)
+    classes = check_classes(args.classes, trained.model.num_classes)
+    stock = open_stock(args, trained)
+    folder = output_folder(args)
+    validation, train = open_images(args, trained), open_images(args, trained, 'train')
+    foreign = open_foreign(args, trained, args.foreign) if args.foreign else None
+    findings, thresholds = classify(
+        trained.model, train, validation, classes, validation.class_names, foreign, stock and stock.model,
+        args.train_limit, args.draws, args.seed)
+    publish(findings, folder)
+    path = folder / 'classifiers.json'
+    thresholds.save(path)
+    print(f'thresholds of {len(classes)} classifiers: {path}')
+    return 0
+
+
+def open_stock(args: argparse.Namespace, trained: Trained) -> Trained | None:
+    """The network of --stock, of the twin's architecture and trained on images normalised in the same way.
+
+    Raises:
+        UserError: it is none.
+    """
+    if args.stock is None:
+        if args.stock_model:
+            raise UserError('--stock-model is of no use without --stock CHECKPOINT')
+        return None
+    stock = load_trained(args.stock, args.device, args.stock_model, use_ema=args.use_ema)
+    StockNetwork(stock.model, trained.model)
+    for name in ('mean', 'std'):
+        if tuple(stock.config[name]) != tuple(trained.config[name]):
+            raise UserError(f'--stock {args.stock} takes images of {name} {stock.config[name]}, the coded network of '
+                            f'{trained.config[name]}: give its twin, trained with the same --{name}')
+    return stock

@@ -1,0 +1,140 @@
+"""`timm-coded extract`: cuts the network of one class or several out of a checkpoint."""
+import argparse
+import difflib
+from pathlib import Path
+
+from timm_coded.analysis.exporting import check_onnx, export_onnx, export_program
+from timm_coded.analysis.extract import check_classes, extract_classes
+from timm_coded.analysis.extracted_file import Extracted, save_extracted
+from timm_coded.analysis.extraction import evaluate_extraction
+from timm_coded.analysis.latency import check_timed
+from timm_coded.analysis.outputs import check_coded, fingerprint
+from timm_coded.analysis.restricted import check_several
+from timm_coded.analysis.thresholds import read_threshold
+from timm_coded.train.build import CODED_MODEL_FLAGS
+from timm_coded.train.errors import UserError
+from timm_coded.train.flags import INDEX
+from timm_coded.train.trained import Images, Trained
+
+from .common import (
+    add_checkpoint_arguments, add_data_arguments, file_name, open_images, open_trained, output_folder, publish,
+)
+
+DESCRIPTION = (
+    'Cuts the sub-network of one class, or of several, out of a checkpoint: a smaller network that gives the logits of '
+    'these classes only, in a file that timm_coded.load_extracted(FILE) rebuilds it from (Section 4.3). Tells its size '
+    'and its measured time beside the full network\'s. '
+    'Example: timm-coded extract output/train/digits/model_best.pth.tar --classes 3'
+)
+NAMED_IN_FILE = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_checkpoint_arguments(parser)
+    add_data_arguments(parser)
+    parser.add_argument('--classes', nargs='+', required=True, metavar='CLASS',
+                        help='whole numbers are class indices, anything else is a name of the data set')
+    parser.add_argument('--thresholds', type=Path, metavar='FILE',
+                        help='classifiers.json of classify: the threshold of the class is stored with the network')
+    parser.add_argument('--accuracy', action='store_true',
+                        help='run two classes or more over their images, beside the full network restricted to them')
+    parser.add_argument('--latency-repeats', type=INDEX, default=10, metavar='N',
+                        help='how often the time of a forward pass is measured, 0 for never; default: %(default)s')
+    parser.add_argument('--output', type=Path, metavar='FILE.pth',
+                        help='the network; the tables go to a folder of that name without the ending; default: '
+                             'analysis/extracted-CLASSES.pth beside the checkpoint')
+    parser.add_argument('--export', type=Path, metavar='FILE.pt2', help='write it as a program of torch.export too')
+    parser.add_argument('--onnx', type=Path, metavar='FILE.onnx', help='write it as an ONNX file too')
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.onnx:
+        check_onnx()
+    trained = open_trained(args)
+    check_coded(trained.model)
+    images = open_needed_images(args, trained)
+    names = images.class_names if images else []
+    classes = check_classes(trained.model, [find_class(text, names) for text in args.classes])
+    if args.accuracy:
+        check_several(classes)
+    if args.latency_repeats:
+        check_timed(trained.device)
+    extracted = describe(args, trained, classes, names)
+    path = output_path(args)
+    network = extract_classes(trained.model, classes)
+    save_extracted(network, extracted, path)
+    print(f'network: {path}')
+    size = extracted.data_config['input_size'][-1]
+    for file, export in ((args.export, export_program), (args.onnx, export_onnx)):
+        if file:
+            print(f'exported: {file}; its logits differ by at most {export(network, size, file):.1g}')
+    publish(evaluate_extraction(
+        trained.model, network, classes, size, extracted.class_names, args.latency_repeats,
+        images if args.accuracy else None), path.with_suffix(''))
+    return 0
+
+
+def open_needed_images(args: argparse.Namespace, trained: Trained) -> Images | None:
+    """The images, where the user gave some, or class names or accuracy need those of the training."""
+    by_name = any(as_index(text) is None for text in args.classes)
+    needed = by_name or args.accuracy or args.data_dir is not None or args.dataset is not None
+    return open_images(args, trained) if needed else None
+
+
+def find_class(text: str, names: list[str]) -> int:
+    """The index that `text` is, or that of the class of this name."""
+    index = as_index(text)
+    if index is not None:
+        return index
+    if names.count(text) != 1:
+        near = difflib.get_close_matches(text, names, n=3)
+        raise UserError(f'the data set has {names.count(text) or "no"} classes of the name {text!r}'
+                        + (f'; did you mean {" or ".join(near)}?' if near else ': give a class index'))
+    return names.index(text)
+
+
+def as_index(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+def describe(args: argparse.Namespace, trained: Trained, classes: list[int], names: list[str]) -> Extracted:
+    """What the file says of the network."""
+    flags = {flag: getattr(trained.args, flag) for flag in CODED_MODEL_FLAGS}
+    kwargs = {**flags, **trained.args.model_kwargs, 'scheme_source': None}
+    size = trained.args.eval_img_size or trained.config['input_size'][-1]
+    source = fingerprint(trained.model)
+    if args.thresholds and len(classes) > 1:
+        raise UserError('--thresholds are of the networks of one class, that of several has other logits: extract the '
+                        'classes one by one, or leave --thresholds out')
+    return Extracted(
+        trained.model.pretrained_cfg['architecture'],
+        classes,
+        {name: value for name, value in kwargs.items() if value is not None},
+        [names[index] for index in classes] if names else [],
+        trained.model.num_classes,
+        {**trained.config, 'input_size': (3, size, size)},
+        read_threshold(args.thresholds, source, classes[0]) if args.thresholds else None,
+        source,
+    )
+
+
+def output_path(args: argparse.Namespace) -> Path:
+    """Where the network goes; the folders of all files are made at once.
+
+    Raises:
+        OSError: one cannot be made.
+        UserError: that of --output cannot be written to, or its file has no ending, by which the two names differ.
+    """
+    if args.output and not args.output.suffix:
+        raise UserError(f'--output {args.output} is the file of the network: give it an ending, such as .pth')
+    named = '-'.join(map(file_name, args.classes)) if len(args.classes) <= NAMED_IN_FILE else (
+        f'{len(args.classes)}-classes')
+    for file in (args.export, args.onnx):
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+    folder = output_folder(argparse.Namespace(
+        checkpoint=args.checkpoint, output=args.output.parent if args.output else None))
+    return args.output or folder / f'extracted-{named}.pth'
