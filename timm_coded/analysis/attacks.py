@@ -32,8 +32,8 @@ class Attack:
         if not 0 < self.epsilon <= 1:
             raise ValueError(f'epsilon is {self.epsilon}: pixels go from 0 to 1, expected more than 0 and at most 1')
         if self.steps < 1 or (self.step_size is not None and not 0 < self.step_size <= 1):
-            raise ValueError(f'{self.steps} steps of {self.step_size}: expected at least one step, of more than 0 and at '
-                             'most 1')
+            raise ValueError(f'{self.steps} steps of {self.step_size}: expected at least one step, of more than 0 and '
+                             'at most 1')
 
     def __str__(self) -> str:
         steps = f', {self.steps} steps of {self.step:.4g}' if self.name == 'pgd' else ''
@@ -96,5 +96,5 @@ class Attacked:
 
 
 def attack_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of each image [B], as captum wants it; their mean would make gradients smaller in larger batches."""
+    """Cross-entropy of each image [B], as captum takes it."""
     return F.cross_entropy(logits, target, ignore_index=IGNORED, reduction='none')
