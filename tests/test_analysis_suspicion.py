@@ -9,7 +9,10 @@ import timm_coded
 from timm_coded.analysis.outputs import Outputs
 from timm_coded.analysis.suspicion import SCORES, dispute, suspicion
 
-WORDS = {block: timm_coded.coding_scheme(10, 10, active).codewords for block, active in (('layer2.0', 5), ('layer3.0', 3))}
+WORDS = {
+    'layer2.0': timm_coded.coding_scheme(10, 10, 5).codewords,
+    'layer3.0': timm_coded.coding_scheme(10, 10, 3).codewords,
+}
 
 
 def outputs_of(logits, energies, targets=None):
