@@ -5,7 +5,9 @@ import timm
 import torch
 from random_network import random_network
 
+from timm_coded.analysis.calibrator import Calibrator
 from timm_coded.analysis.explanation import explain
+from timm_coded.analysis.outputs import fingerprint
 from timm_coded.models import early_decode
 
 NAMES = [f'class {letter}' for letter in 'abcdefghij']
@@ -30,7 +32,8 @@ def test_tables_are_what_the_model_puts_out(case):
     classes, decoders, subnns = (table.rows for table in findings.tables)
     order = logits[0].argsort(descending=True).tolist()
     assert [row['class'] for row in classes] == order[:5] and classes[1]['name'] == NAMES[order[1]]
-    np.testing.assert_allclose([row['probability'] for row in classes], 100 * logits.softmax(1)[0, order[:5]], rtol=1e-5)
+    expected = 100 * logits.softmax(1)[0, order[:5]]
+    np.testing.assert_allclose([row['probability'] for row in classes], expected, rtol=1e-5)
     assert [row['block'] for row in decoders] == model.coded_blocks == ['layer2.0', 'layer3.0']
     agreeing = 0
     for row, energy, ratio in zip(decoders, energies, (.5, .3)):
@@ -71,12 +74,11 @@ def test_picture_has_the_image_and_coloured_bars(case):
 def test_probabilities_may_be_calibrated(case):
     model, image = case
 
-    class Uniform:
-        def predict(self, model, images):
-            return torch.full((len(images), 10), .1, dtype=torch.float64)
-
-    findings = explain(model, image, PIXELS, 'x', calibrator=Uniform())
-    assert [row['calibrated'] for row in findings.tables[0].rows] == pytest.approx([10] * 5)
+    calibrator = Calibrator(2., dict.fromkeys(model.coded_blocks, 0.), fingerprint(model), 10, 100)
+    rows = explain(model, image, PIXELS, 'x', calibrator=calibrator).tables[0].rows
+    expected = 100 * (model(image) / 2).softmax(1)[0]
+    expected = [expected[row['class']].item() for row in rows]
+    assert [row['calibrated'] for row in rows] == pytest.approx(expected, rel=1e-5)
     assert 'calibrated' not in explain(model, image, PIXELS, 'x').tables[0].rows[0]
 
 
@@ -86,3 +88,5 @@ def test_wrong_input_is_refused(case):
         explain(timm.create_model('resnext11_10x11d'), image, PIXELS, 'x')
     with pytest.raises(ValueError, match='9 names of classes for a model of 10'):
         explain(random_network(), image, PIXELS, 'x', NAMES[1:])
+    with pytest.raises(ValueError, match='another model'):
+        explain(random_network(), image, PIXELS, 'x', calibrator=Calibrator(2., {}, 'other', 10, 100))

@@ -7,9 +7,12 @@ from scipy.special import logsumexp, softmax
 
 import timm_coded
 from timm_coded.analysis.outputs import Outputs
-from timm_coded.analysis.suspicion import SCORES, suspicion
+from timm_coded.analysis.suspicion import SCORES, dispute, suspicion
 
-WORDS = {'layer2.0': timm_coded.coding_scheme(10, 10, 5).codewords, 'layer3.0': timm_coded.coding_scheme(10, 10, 3).codewords}
+WORDS = {
+    'layer2.0': timm_coded.coding_scheme(10, 10, 5).codewords,
+    'layer3.0': timm_coded.coding_scheme(10, 10, 3).codewords,
+}
 
 
 def outputs_of(logits, energies, targets=None):
@@ -40,8 +43,8 @@ def test_energies_that_are_a_codeword_have_no_distance():
     scores, by_block = suspicion(outputs_of(np.eye(10)[[3, 7]], energies))
     assert np.abs(list(by_block.values())).max() < 1e-6
     assert scores['path distance'][0] < 1e-6 and scores['disagreement'].tolist() == [0, .5]
-    # words of 3 at distance 4: ||w_1 - w_7|| is at least 2, over two blocks
-    assert scores['path distance'][1] == pytest.approx(np.linalg.norm(1. * WORDS['layer3.0'][1] - WORDS['layer3.0'][7]) / 2)
+    between = np.linalg.norm(1. * WORDS['layer3.0'][1] - WORDS['layer3.0'][7])
+    assert scores['path distance'][1] == pytest.approx(between / 2), 'mean over two blocks'
 
 
 def test_disagreement_and_dispute_count_decoders_and_their_pairs(random):
@@ -49,7 +52,6 @@ def test_disagreement_and_dispute_count_decoders_and_their_pairs(random):
     decoded = np.stack(list(random.decoded().values()), 1)
     assert scores['disagreement'].tolist() == [
         np.mean([one != prediction for one in row]) for row, prediction in zip(decoded, random.predictions)]
-    from timm_coded.analysis.suspicion import dispute
     named = np.random.default_rng(1).integers(0, 3, (40, 5))
     expected = [np.mean([one != other for one, other in itertools.combinations(row, 2)]) for row in named]
     np.testing.assert_allclose(dispute(named), expected)

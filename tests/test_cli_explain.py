@@ -6,6 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
+from timm_coded.analysis.calibrator import Calibrator
+from timm_coded.analysis.outputs import fingerprint
 from timm_coded.cli import main
 from timm_coded.train.data.digits import Digits
 from timm_coded.train.trained import load_trained
@@ -62,9 +64,26 @@ def test_names_are_the_data_sets_or_numbers(digits_checkpoint, files, tmp_path):
         assert all(row['name'] == str(row['class']) for row in rows)
 
 
+def test_calibrator_is_that_of_the_model(digits_checkpoint, files, tmp_path, capsys):
+    model = load_trained(digits_checkpoint).model
+    calibrator = Calibrator(3., dict.fromkeys(model.coded_blocks, 0.), fingerprint(model), 10, 100)
+    calibrator.save(tmp_path / 'own.json')
+    argv = ['explain', digits_checkpoint, files[0], '--output', tmp_path / 'out', '--calibrator']
+    assert main([str(word) for word in (*argv, tmp_path / 'own.json')]) == 0
+    tables = json.loads((tmp_path / 'out' / 'explain-digit-0.json').read_text())['tables']
+    first = tables['explain-digit-0']['rows'][0]
+    assert 0 < first['calibrated'] < first['probability'], 'a higher temperature is less sure'
+    capsys.readouterr()
+    calibrator.fingerprint = 'other'
+    calibrator.save(tmp_path / 'other.json')
+    assert 'another model' in failure(capsys, *argv, tmp_path / 'other.json')
+    assert 'no calibrator' in failure(capsys, *argv, tmp_path / 'out' / 'explain-digit-0.json')
+
+
 def test_wrong_input_is_told_in_one_line_before_anything_is_written(digits_checkpoint, files, tmp_path, capsys):
     run = ['--output', tmp_path / 'out']
-    assert 'there is no image nowhere.png' in failure(capsys, 'explain', digits_checkpoint, files[0], 'nowhere.png', *run)
+    none = tmp_path / 'none.png'
+    assert f'there is no image {none}' in failure(capsys, 'explain', digits_checkpoint, files[0], none, *run)
     text = tmp_path / 'text.png'
     text.write_text('no image')
     assert 'as an image: UnidentifiedImageError' in failure(capsys, 'explain', digits_checkpoint, text, *run)

@@ -39,12 +39,13 @@ def activations(
         'activations',
         'What subNNs put out for active and inactive classes (Appendix F.1)',
         [
-            Table('activations', '|t_n| of each subNN', [row for block in blocks for row in summary(block, found[block])]),
+            Table('activations', '|t_n| of each subNN',
+                  [row for block in blocks for row in summary(block, found[block])]),
             Table('activations-histogram', 'How many values of |t_n| are in each bin',
                   [row for block in blocks for row in histogram(block, found[block])]),
         ],
-        [Picture(f'activations-{block}', f'Distribution of |t_n| in {block}, first subNNs: for active classes (blue) and '
-                 'inactive ones (red), density in log scale (Fig. 6)', plot(found[block])) for block in blocks],
+        [Picture(f'activations-{block}', f'Distribution of |t_n| in {block}, first subNNs: for active classes (blue) '
+                 'and inactive ones (red), density in log scale (Fig. 6)', plot(found[block])) for block in blocks],
         [
             f'{samples} samples; every pixel and channel of a subNN\'s output is a value.',
             't_n is the output after the energy normalisation, t_n / sqrt(E_avg), Eq. (3): what the block sums up.'

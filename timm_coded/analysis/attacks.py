@@ -32,8 +32,8 @@ class Attack:
         if not 0 < self.epsilon <= 1:
             raise ValueError(f'epsilon is {self.epsilon}: pixels go from 0 to 1, expected more than 0 and at most 1')
         if self.steps < 1 or (self.step_size is not None and not 0 < self.step_size <= 1):
-            raise ValueError(f'{self.steps} steps of {self.step_size}: expected at least one step, of more than 0 and at '
-                             'most 1')
+            raise ValueError(f'{self.steps} steps of {self.step_size}: expected at least one step, of more than 0 and '
+                             'at most 1')
 
     def __str__(self) -> str:
         steps = f', {self.steps} steps of {self.step:.4g}' if self.name == 'pgd' else ''
@@ -47,7 +47,7 @@ class Attack:
 class Attacked:
     """Batches whose images are those of `batches` after an attack on the cross-entropy of the model's logits.
 
-    Targets stay; fillers (target -1) are not attacked. The attack knows the model, but not what would detect it.
+    Targets stay, and mark fillers (-1) as before. The attack knows the model, but not what would detect it.
 
     Args:
         model: in evaluation mode.
@@ -96,5 +96,5 @@ class Attacked:
 
 
 def attack_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of each image, not their mean: then an image's gradient does not depend on its batch."""
-    return F.cross_entropy(logits.double(), target, ignore_index=IGNORED, reduction='none')
+    """Cross-entropy of each image [B], as captum takes it."""
+    return F.cross_entropy(logits, target, ignore_index=IGNORED, reduction='none')

@@ -35,8 +35,8 @@ def detect(outputs: Outputs, against: Mapping[str, Outputs]) -> Findings:
                              'evaluate one checkpoint for all')
     wrong = outputs.predictions != outputs.targets
     if not against and (wrong.all() or not wrong.any()):
-        raise ValueError(f'there is nothing to tell apart, as all predictions are {"wrong" if wrong.any() else "right"}: '
-                         'give outputs of other images, to be rejected')
+        raise ValueError(f'all predictions are {"wrong" if wrong.any() else "right"}, so that there is nothing to tell '
+                         'apart: give outputs of other images, to be rejected')
     own, own_blocks = suspicion(outputs)
     cases = {WRONG: (pick(own, ~wrong), pick(own, wrong), pick(own_blocks, ~wrong), pick(own_blocks, wrong))}
     sources = [source(outputs, 'in', None)]
@@ -108,8 +108,9 @@ def notes(outputs: Outputs, against: Mapping[str, Outputs]) -> list[str]:
         f'{WRONG}: of the {len(outputs.targets)} samples "in" themselves, the wrongly predicted ones are "out".',
     ]
     if any('attack' in others.about for others in against.values()):
-        found.append('The attacks go against the prediction alone: they do not know the detector, and one that does may '
-                     'well pass it. "changed": of the attacked images only those whose prediction the attack changed.')
+        found.append('The attacks go against the prediction alone: they do not know the detector, and one that does '
+                     'may well pass it. "changed": of the attacked images only those whose prediction the attack '
+                     'changed.')
     return found
 
 

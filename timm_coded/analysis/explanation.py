@@ -1,5 +1,5 @@
 """Why a coded model names a class for an image: what its paths put out, against the codewords."""
-from typing import Protocol, Sequence
+from typing import Sequence
 
 import numpy as np
 import torch
@@ -9,18 +9,12 @@ from torch import Tensor, nn
 
 from timm_coded.models import early_decode
 
+from .calibrator import Calibrator
 from .findings import Findings, Picture, Row, Table
 from .outputs import check_coded
 
 TOP = 5  # classes
 COLUMNS = 3  # of panels
-
-
-class Calibrates(Protocol):
-    """What is asked of a calibrator."""
-
-    def predict(self, model: nn.Module, images: Tensor) -> Tensor:
-        """[B, 3, H, W] -> calibrated probabilities [B, K]."""
 
 
 @torch.no_grad()
@@ -30,7 +24,7 @@ def explain(
         pixels: np.ndarray,
         name: str,
         class_names: Sequence[str] = (),
-        calibrator: Calibrates | None = None,
+        calibrator: Calibrator | None = None,
 ) -> Findings:
     """The prediction for one image, that of each early decoder, and the energies that tell it from the runner-up.
 
@@ -40,10 +34,11 @@ def explain(
         pixels: what it shows, [H, W, 3] from 0 to 1.
         name: of the image, part of the files' names.
         class_names: K names, or none.
-        calibrator: gives calibrated probabilities, beside those of the softmax: a `Calibrator`.
+        calibrator: of the model, for calibrated probabilities beside those of the softmax.
 
     Raises:
-        ValueError: the model has no coded blocks or less than two classes, or there are not as many names as classes.
+        ValueError: the model has no coded blocks or less than two classes, there are not as many names as classes, or
+            the calibrator is of another model.
     """
     check_coded(model)
     if model.num_classes < 2:
@@ -57,13 +52,13 @@ def explain(
     decoded = {block: int(early_decode(energy[None], words[block])) for block, energy in blocks.items()}
     probabilities = logits[0].float().cpu().softmax(0)
     top = probabilities.topk(min(TOP, len(names)))
-    calibrated = calibrator.predict(model, image)[0] if calibrator else None
+    calibrated = None if calibrator is None else calibrator.predict(model, image)[0]
     first, second = top.indices[:2].tolist()
     scaled = {block: (words[block][0].mean() * energy).numpy() for block, energy in blocks.items()}  # r E
     pairs = {block: words[block][[first, second]].numpy().astype(int) for block in blocks}
     agreeing = sum(index == first for index in decoded.values())
-    title = (f'{name}: {names[first]}, probability {float(top.values[0]):.3f}, named by {agreeing} of {len(blocks)} early '
-             f'decoders; runner-up {names[second]}')
+    title = (f'{name}: {names[first]}, probability {float(top.values[0]):.3f}, named by {agreeing} of {len(blocks)} '
+             f'early decoders; runner-up {names[second]}')
     return Findings(
         f'explain-{name}',
         title,
@@ -79,12 +74,12 @@ def explain(
             Table(f'explain-{name}-energies', 'Energies r E of the subNNs against the codewords of the two classes',
                   [row for block in blocks for row in energy_rows(block, scaled[block], *pairs[block])]),
         ],
-        [Picture(f'explain-{name}', f'{title}. Bars: energies r E by coded block, those of its codeword in blue, those of '
-                 "the runner-up's alone hatched", plot(pixels, scaled, pairs, names[first], names[second]))],
-        ['r E_n is the normalised energy of subNN n times N_act/N: Eq. (5) wants 1 of a class\'s active subNNs and 0 of '
+        [Picture(f'explain-{name}', f'{title}. Bars: energies r E by coded block, those of its codeword in blue, those '
+                 "of the runner-up's alone hatched", plot(pixels, scaled, pairs, names[first], names[second]))],
+        ["r E_n is the normalised energy of subNN n times N_act/N: Eq. (5) wants 1 of a class's active subNNs and 0 of "
          'the others. Distance: ||r E - w_k||.',
-         f'Prediction: {names[first]}. Runner-up: {names[second]}. They are told apart by the subNNs that work for one of '
-         'them only.'],
+         f'Prediction: {names[first]}. Runner-up: {names[second]}. They are told apart by the subNNs that work for one '
+         'of them only.'],
     )
 
 

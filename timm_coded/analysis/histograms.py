@@ -11,9 +11,9 @@ SMALLEST = 2. ** -20  # the range before anything is seen
 class SubnnHistograms:
     """Counts of |values| of each of N subNNs, for samples of its active and of its inactive classes apart.
 
-    The bins are equally wide, from 0 to `range`, the smallest power of 2 that no value exceeds: when one does, the range
-    is doubled and neighbouring bins become one, so that one pass is enough and batches make no difference. A value on
-    an edge counts in the upper bin, the range itself in the last.
+    The bins are equally wide, from 0 to `range`, the smallest power of 2 that no value exceeds: when one does, the
+    range is doubled and neighbouring bins become one, so that one pass is enough and batches make no difference. A
+    value on an edge counts in the upper bin, the range itself in the last.
 
     Attributes:
         counts: [2, N, BINS] int64, inactive classes first.

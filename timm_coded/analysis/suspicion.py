@@ -6,7 +6,8 @@ from .outputs import Outputs
 
 # Scores by the columns of `suspicion`: what they are, for the reader.
 SCORES = {
-    'code distance': 'how far the energies are from every codeword: min over k of ||r E - w_k||, mean over coded blocks',
+    'code distance': 'how far the energies are from every codeword: min over k of ||r E - w_k||, mean over coded '
+                     'blocks',
     'disagreement': 'share of the early decoders that do not name the class that the network names',
     'dispute': 'share of the pairs of early decoders that name different classes',
     'path distance': 'combines the first two: ||r E - w_k|| for the class k that the network names, mean over coded '

@@ -11,8 +11,8 @@ from .common import (
 
 DESCRIPTION = (
     'Distributions of |t_n|, the output of subNN n, for classes that it works for and for the others (Fig. 6), and the '
-    'mean energy of each subNN for each class beside the coding scheme. All t_n of a block are N times its output: each '
-    'is computed alone, and only counted. Example: timm-coded activations output/train/digits/model_best.pth.tar'
+    'mean energy of each subNN for each class beside the coding scheme. All t_n of a block are N times its output: '
+    'each is computed alone, and only counted. Example: timm-coded activations output/train/digits/model_best.pth.tar'
 )
 
 

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--foreign', metavar='DATASET[:DATA_DIR]',
                         help='run it over these images, whose classes it does not know, instead: for detect')
     add_output_argument(parser)
-    group = parser.add_argument_group('attack', 'in units of pixels from 0 to 1; stores outputs-SPLIT-ATTACK-EPSILON.npz')
+    group = parser.add_argument_group(
+        'attack', 'in units of pixels from 0 to 1; stores outputs-SPLIT-ATTACK-EPSILON.npz')
     group.add_argument('--attack', choices=['fgsm', 'pgd'], help='run it over adversarial images, made by captum: for '
                                                                  'detect')
     group.add_argument('--epsilon', type=fraction, metavar='E',
