@@ -6,9 +6,12 @@ import pytest
 from timm_coded.cli import main
 
 
-def test_active_subnns_put_out_more(digits_checkpoint, tmp_path, capsys):
+@pytest.mark.parametrize('device', ['cpu', pytest.param('xla', marks=pytest.mark.slow)])
+def test_active_subnns_put_out_more(digits_checkpoint, tmp_path, capsys, device):
+    if device == 'xla':
+        pytest.importorskip('torch_xla')
     argv = ['activations', str(digits_checkpoint), '--blocks', 'layer3.0', '--output', str(tmp_path), '-j', '0']
-    assert main(argv) == 0
+    assert main([*argv, '--device', device, '-b', '200']) == 0
     assert '389 samples' in capsys.readouterr().out
     with open(tmp_path / 'activations.csv', newline='') as file:
         rows = list(csv.DictReader(file))

@@ -74,6 +74,12 @@ def test_flags_of_attacks_that_do_not_go_together_are_refused(digits_checkpoint,
     assert message in failure(capsys, 'evaluate', digits_checkpoint, '--output', tmp_path, *flags)
 
 
+def test_attack_is_refused_on_xla(digits_checkpoint, tmp_path, capsys):
+    pytest.importorskip('torch_xla')
+    argv = ['evaluate', digits_checkpoint, '--output', tmp_path, '--attack', 'fgsm', '--device', 'xla']
+    assert 'take --device cpu or cuda' in failure(capsys, *argv)
+
+
 @pytest.mark.parametrize('epsilon', ['8/0', 'x', '0', '300/255', 'nan', '-1/255'])
 def test_epsilon_is_a_part_of_a_pixel(digits_checkpoint, capsys, epsilon):
     with pytest.raises(SystemExit):

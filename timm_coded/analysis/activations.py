@@ -83,23 +83,29 @@ def count_outputs(
         if not valid.any():
             continue
         samples += int(valid.sum())
-        with counted(model, found, target.to(images.device), valid.to(images.device)):
+        with counted(model, found, target[valid], valid):
             model(images)
     return found, samples
 
 
 @contextlib.contextmanager
-def counted(model: nn.Module, found: dict[str, SubnnHistograms], target: Tensor, valid: Tensor) -> Iterator[None]:
+def counted(model: nn.Module, found: dict[str, SubnnHistograms], classes: Tensor, valid: Tensor) -> Iterator[None]:
     """While it is open, the next batch to go through the model is counted, subNN by subNN.
 
     The input of conv3 is the scaled z: the slice of subNN n, by its slice of conv3, gives t_n / sqrt(E_avg) alone.
+
+    Args:
+        classes: of the samples where valid [B] is not False, which marks fillers.
     """
     handles = []
     for block, histograms in found.items():
-        active = model.codewords(block)[target[valid]].long()
+        active = model.codewords(block).cpu()[classes].long()
 
         def count(conv3: nn.Conv2d, inputs: tuple[Tensor], histograms=histograms, active=active) -> None:
-            slices = zip(inputs[0][valid].chunk(active.shape[1], 1), conv3.weight.chunk(active.shape[1], 1))
+            z, weight = inputs[0], conv3.weight
+            if z.device.type == 'xla':  # would compile graphs for all that follows
+                z, weight = z.cpu(), weight.cpu()
+            slices = zip(z[valid.to(z.device)].chunk(active.shape[1], 1), weight.chunk(active.shape[1], 1))
             for subnn, (z, weight) in enumerate(slices):
                 histograms.add(subnn, F.conv2d(z, weight), active[:, subnn])
 

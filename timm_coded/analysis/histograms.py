@@ -26,7 +26,7 @@ class SubnnHistograms:
         self.totals = torch.zeros(2, num_subnns, 2, dtype=torch.float64)
 
     def add(self, subnn: int, values: Tensor, active: Tensor) -> None:
-        """Counts a subNN's outputs, values [B, ...] float32, of samples of which active [B] int64 is 1 or 0.
+        """Counts a subNN's outputs, values [B, ...], of samples of which active [B] int64, on the CPU, is 1 or 0.
 
         Raises:
             ValueError: a value is not finite.
@@ -40,10 +40,10 @@ class SubnnHistograms:
             merged = self.counts.unflatten(2, (BINS // 2, 2)).sum(3)
             self.counts = torch.cat([merged, torch.zeros_like(merged)], 2)
         bins = (values * (BINS / self.range)).int().clamp_max_(BINS - 1)  # exact: the width is a power of 2
-        bins += BINS * active[:, None].int()
+        bins += BINS * active[:, None].int().to(bins.device)
         self.counts[:, subnn] += torch.bincount(bins.flatten(), minlength=2 * BINS).view(2, BINS).cpu()
         sums = torch.stack([values.sum(1, dtype=torch.float64), values.square().sum(1, dtype=torch.float64)], 1)
-        self.totals[:, subnn].index_add_(0, active.cpu(), sums.cpu())
+        self.totals[:, subnn].index_add_(0, active, sums.cpu())
 
     @property
     def edges(self) -> Tensor:

@@ -70,6 +70,9 @@ def run(args: argparse.Namespace) -> int:
     attack = attack_of(args)
     trained = open_trained(args)
     check_coded(trained.model)
+    if attack and trained.device.type == 'xla':
+        raise UserError('--attack needs gradients of batch norms in evaluation, which torch_xla does not have: take '
+                        '--device cpu or cuda')
     folder = output_folder(args)
     images = open_foreign(args, trained, args.foreign) if args.foreign else open_images(args, trained)
     outputs = outputs_of(trained, images, foreign=bool(args.foreign), attack=attack)
