@@ -113,10 +113,10 @@ def test_fit_of_eq_11_is_scipys_on_the_formula_itself(drawn):
 
 
 def test_known_parameters_are_recovered():
-    outputs, agree = drawn_outputs(samples=60_000, seed=1)
-    found = CalibrationSamples(outputs.logits, outputs.targets, agree).fit(np.arange(60_000), augmented=True)
-    assert found.value == pytest.approx(2., rel=0.02)
-    assert np.allclose(found.taus, TAUS, atol=0.02)
+    outputs, agree = drawn_outputs(samples=20_000, seed=1)
+    found = CalibrationSamples(outputs.logits, outputs.targets, agree).fit(np.arange(20_000), augmented=True)
+    assert found.value == pytest.approx(2., rel=0.03)
+    assert np.allclose(found.taus, TAUS, atol=0.03)
 
 
 def test_taus_of_zero_are_eq_10(drawn):

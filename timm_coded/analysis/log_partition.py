@@ -69,15 +69,20 @@ def fill_table(z: Tensor, table: Tensor) -> None:
     table[:, :, 2] = STEP ** 2 * (inverse * mean + inverse ** 2 * variance)
 
 
-def interpolate(table: np.ndarray, temperature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def interpolate(
+        table: np.ndarray,
+        temperature: np.ndarray,
+        rows: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Reads a table, or sums of its rows, at a temperature for each row.
 
     Above the highest temperature of the grid g is continued by its Taylor polynomial of second degree in b, which tends
-    to a straight line there; below the lowest it stays as it is.
+    to a straight line there; below the lowest it is read at the lowest.
 
     Args:
-        table: [R, J, 3], as `log_partition` gives it.
+        table: [S, J, 3], as `log_partition` gives it.
         temperature: T, [R], positive.
+        rows: of the table, [R]; all of them by default.
 
     Returns:
         g and its derivative by log b, [R] each.
@@ -86,7 +91,7 @@ def interpolate(table: np.ndarray, temperature: np.ndarray) -> tuple[np.ndarray,
     place = np.clip((log_inverse + OCTAVES * math.log(2)) / STEP, 0, table.shape[1] - 1)
     left = np.minimum(place.astype(np.int64), table.shape[1] - 2)
     t = place - left
-    rows = np.arange(len(table))
+    rows = np.arange(len(table)) if rows is None else rows
     (f0, d0, s0), (f1, d1, s1) = table[rows, left].T, table[rows, left + 1].T
     rise = f1 - f0
     c3 = 10 * rise - 6 * d0 - 4 * d1 - 1.5 * s0 + 0.5 * s1
@@ -94,7 +99,6 @@ def interpolate(table: np.ndarray, temperature: np.ndarray) -> tuple[np.ndarray,
     c5 = 6 * rise - 3 * d0 - 3 * d1 - 0.5 * s0 + 0.5 * s1
     value = f0 + t * (d0 + t * (s0 / 2 + t * (c3 + t * (c4 + t * c5))))
     slope = (d0 + t * (s0 + t * (3 * c3 + t * (4 * c4 + t * 5 * c5)))) / STEP
-    slope = np.where(temperature < LOWEST, 0., slope)
     ratio = HIGHEST / temperature - 1  # (b - b0) / b0, below 0 above the highest temperature
     first, second = d0 / STEP, s0 / STEP ** 2 - d0 / STEP  # b0 dg/db and b0^2 d^2g/db^2 at the first node
     above = temperature > HIGHEST
