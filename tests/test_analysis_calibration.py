@@ -179,7 +179,8 @@ def test_splits_are_stratified_apart_and_seeded(drawn, monkeypatch):
     outputs, _, samples = drawn
     seen = []
     fit = CalibrationSamples.fit
-    monkeypatch.setattr(CalibrationSamples, 'fit', lambda self, rows, augmented: seen.append(rows) or fit(self, rows, augmented))
+    monkeypatch.setattr(CalibrationSamples, 'fit', lambda self, rows, augmented: (
+        seen.append(rows) or fit(self, rows, augmented)))
     first = calibrate(outputs, splits=2, seed=3)[0].tables[0].rows
     counts = np.bincount(outputs.targets)
     for rows in seen[1:5]:
@@ -227,7 +228,8 @@ def test_saved_calibrator_gives_the_probabilities_of_new_images(tmp_path, one_th
 
 
 @pytest.mark.parametrize('content', ['', '[]', '{}', '{"version": 2}', '{"version": 1, "temperature": 1.0}', (
-    '{"version": 1, "temperature": 1.0, "taus": {"layer2.0": -1.5}, "fingerprint": "", "num_classes": 2, "samples": 4}')])
+    '{"version": 1, "temperature": 1.0, "taus": {"layer2.0": -1.5}, "fingerprint": "", "num_classes": 2, '
+    '"samples": 4}')])
 def test_file_that_is_no_calibrator_is_told(tmp_path, content):
     (tmp_path / 'calibrator.json').write_text(content)
     with pytest.raises(ValueError, match='calibrator.json is no calibrator'):

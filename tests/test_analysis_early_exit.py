@@ -127,7 +127,8 @@ def test_macs_are_those_of_the_layers(network):
     model, _ = network
     macs = exit_macs(model, (3, 16, 16))
     shapes = {}
-    hooks = [module.register_forward_hook(lambda module, args, out, name=name: shapes.update({name: (module, out.shape)}))
+    hooks = [module.register_forward_hook(
+                 lambda module, args, out, name=name: shapes.update({name: (module, out.shape)}))
              for name, module in model.named_modules() if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear))]
     with torch.no_grad():
         model(torch.zeros(1, 3, 16, 16))

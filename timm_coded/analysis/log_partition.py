@@ -6,10 +6,10 @@ largest, b = 1/T the inverse temperature and y the target,
     g(b) = log sum_k exp(b (z_k - z_max)),
     probability of the predicted class = exp(-g(b)),        negative log-likelihood = g(b) + b (z_max - z_y).
 
-`log_partition` tabulates g with its first two derivatives on a grid of log b, in float64; `interpolate` reads it between
-the nodes by quintic Hermite polynomials. Sums over samples may be taken of the table before it is read. So the fits and
-tests of many splits cost next to nothing, where each step of each fit would be a pass over [S, K] logits. The grid goes
-up by halves of halves of halves of an octave, so that all but its lowest octave come by squaring.
+`log_partition` tabulates g with its first two derivatives on a grid of log b, in float64; `interpolate` reads it
+between the nodes by quintic Hermite polynomials, to 1e-6 (1e-7 is usual). Sums over samples may be taken of the table
+before it is read. So the fits and tests of many splits cost little, where each step of each fit would be a pass over
+[S, K] logits. The nodes part octaves evenly, so that all but the terms of the lowest octave come by squaring.
 """
 import math
 
