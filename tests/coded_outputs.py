@@ -8,7 +8,7 @@ from timm_coded.analysis.outputs import Outputs
 
 
 def random_network(seed=0):
-    """`coded_resnext11_10x11d` with random weights and BatchNorm statistics, for images of 16 pixels."""
+    """`coded_resnext11_10x11d` with random weights and BatchNorm statistics."""
     torch.manual_seed(seed)
     model = timm.create_model('coded_resnext11_10x11d', num_classes=10).eval()
     for module in model.modules():

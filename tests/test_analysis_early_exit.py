@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from coded_outputs import random_network
+from coded_outputs import drawn_outputs, random_network
 from materialised import materialised_network
 
 import timm_coded  # noqa: F401  registers the models
@@ -65,6 +65,43 @@ def test_each_image_leaves_where_the_rule_first_holds_and_as_simulated(network, 
     assert torch.equal(torch.cat([exits.places for exits in alone]), found.places[:5])
 
 
+class Scripted(torch.nn.Module):
+    """Coded blocks whose energies are rows of the image, [B, blocks, N, 1], and a head that sums them."""
+
+    def __init__(self, names, words):
+        super().__init__()
+        self.coded_blocks, self.words, self.training = names, words, False
+
+    def codewords(self, block):
+        return self.words
+
+    def forward_stem(self, x):
+        return x
+
+    def named_blocks(self):
+        def block(index):
+            return lambda x, drop, keep, learn, energies: energies.append(x[:, index, :, 0]) or x
+        return [(name, block(index)) for index, name in enumerate(self.coded_blocks)]
+
+    def forward_head(self, x):
+        return x.sum((1, 3))
+
+
+@pytest.mark.parametrize('rule', [*map(Agreement, range(1, 7)), *map(Margin, (0.2, 0.22, 0.24, 0.26))], ids=str)
+def test_six_coded_blocks_leave_as_simulated(rule):
+    outputs, _ = drawn_outputs(samples=300, taus=6 * [0.])
+    random = np.random.default_rng(1)
+    for energies in outputs.energies.values():
+        energies += random.random(energies.shape, dtype=np.float32)
+    images = torch.from_numpy(np.stack(list(outputs.energies.values()), 1))[..., None]
+    outputs.logits = images.sum((1, 3)).numpy()
+    words = torch.tensor(next(iter(outputs.codewords.values())))
+    found = EarlyExit(Scripted(outputs.blocks, words), rule)(images)
+    simulated = Traces(outputs).leave(rule)
+    assert torch.equal(found.classes, simulated.classes) and torch.equal(found.places, simulated.places)
+    assert len(found.places.unique()) > 1 or rule == Agreement(1)
+
+
 def test_rules_of_the_tests_part_the_images(network):
     model, images = network
     places = [EarlyExit(model, rule)(images).places.unique().tolist() for rule in RULES]
@@ -100,9 +137,11 @@ def test_finished_samples_leave_the_batch(network):
 
 def test_margin_by_hand():
     words = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]])
-    energies = torch.tensor([[2., 2., 0, 0], [4., 0, 0, 0], [1., 1., 1., 1.], [0, 0, 0, 0], [0, 1., 2., 1.]])
+    energies = torch.tensor(
+        [[2., 2., 0, 0], [4., 0, 0, 0], [1., 1., 1., 1.], [0, 0, 0, 0], [0, 1., 2., 1.], [6., 6., 0, 0]])
     classes, margins = decode_with_margin(energies, words)
-    assert margins.tolist() == pytest.approx([0.5, 1, 0, 0, 0])
+    assert margins.tolist() == pytest.approx([0.5, 1, 0, 0, 0, 0.5])
+    assert Margin(0.5).leaves(margins, None).tolist() == [True, True, False, False, False, True]
     assert torch.equal(classes, early_decode(energies, words))
 
 
@@ -111,9 +150,10 @@ def test_agreement_counts_the_decoders_that_name_the_networks_class():
     assert agreement(decoded, np.array([1, 2, 0])).tolist() == [2, 1, 0]
 
 
-def test_runs_start_again_where_the_class_changes(stored):
+def test_runs_start_again_where_the_class_changes():
+    stored, _ = drawn_outputs(samples=200, taus=6 * [0.])
     traces = Traces(stored)
-    traces.classes = None
+    assert traces.runs.max() == 6
     named = np.stack([classes for classes in stored.decoded().values()], 1)
     for row in range(len(named)):
         run = 0

@@ -23,14 +23,13 @@ STEPS = 8  # nodes of an octave
 STEP = math.log(2) / STEPS
 LOWEST, HIGHEST = 2. ** -OCTAVES, 2. ** OCTAVES  # temperatures
 CHUNK = 2 ** 16  # logits at a time: what stays in the processor's cache
-NEGLIGIBLE = -1e5  # a logit so far below the largest adds exactly 0 to the sum at all temperatures of the grid
 
 
 def log_partition(logits: ArrayLike) -> np.ndarray:
     """g of each sample and its derivatives at the nodes.
 
     Args:
-        logits: [S, K].
+        logits: [S, K], of any type up to float32's range.
 
     Returns:
         [S, J, 3] float64: g, h g' and h^2 g'' by log b at J nodes, the step of the grid h apart, of which the first is
@@ -47,7 +46,7 @@ def log_partition(logits: ArrayLike) -> np.ndarray:
     chunk = max(1, CHUNK // logits.shape[1])
     for rows, out in zip(logits.split(chunk), table.split(chunk)):
         rows = rows.double()
-        fill_table((rows - rows.amax(1, keepdim=True)).clamp_min(NEGLIGIBLE), out)
+        fill_table(rows - rows.amax(1, keepdim=True), out)
     return table.numpy()
 
 
