@@ -8,7 +8,7 @@ from timm_coded.analysis.outputs import Outputs
 
 
 def random_network(seed=0):
-    """`coded_resnext11_10x11d` with random weights and BatchNorm statistics, for images of 16 pixels."""
+    """`coded_resnext11_10x11d` with random weights and BatchNorm statistics."""
     torch.manual_seed(seed)
     model = timm.create_model('coded_resnext11_10x11d', num_classes=10).eval()
     for module in model.modules():
@@ -20,12 +20,13 @@ def random_network(seed=0):
     return model
 
 
-def drawn_outputs(samples=4000, classes=10, subnns=10, active=5, blocks=3, temperature=2., taus=(-0.2, 0.1, -0.3), seed=0):
+def drawn_outputs(samples=4000, seed=0, classes=10, subnns=10, active=5, temperature=2., taus=(-0.2, 0.1, -0.3)):
     """Outputs whose targets are drawn from Eq. (11) with these parameters, so that they are the truth."""
     random = np.random.default_rng(seed)
     words = timm_coded.coding_scheme(classes, subnns, active).codewords
     logits = (random.normal(size=(samples, classes)) * 4).astype(np.float32)
     predictions = logits.argmax(1)
+    blocks = len(taus)
     names = [f'layer2.{index}' for index in range(blocks)]
     right = random.random((samples, blocks)) < 0.6
     named = np.where(right, predictions[:, None], (predictions[:, None] + 1) % classes)

@@ -113,10 +113,10 @@ def test_fit_of_eq_11_is_scipys_on_the_formula_itself(drawn):
 
 
 def test_known_parameters_are_recovered():
-    outputs, agree = drawn_outputs(samples=60_000, seed=1)
-    found = CalibrationSamples(outputs.logits, outputs.targets, agree).fit(np.arange(60_000), augmented=True)
-    assert found.value == pytest.approx(2., rel=0.02)
-    assert np.allclose(found.taus, TAUS, atol=0.02)
+    outputs, agree = drawn_outputs(samples=20_000, seed=1)
+    found = CalibrationSamples(outputs.logits, outputs.targets, agree).fit(np.arange(20_000), augmented=True)
+    assert found.value == pytest.approx(2., rel=0.03)
+    assert np.allclose(found.taus, TAUS, atol=0.03)
 
 
 def test_taus_of_zero_are_eq_10(drawn):
@@ -168,7 +168,7 @@ def test_study_has_table_6_and_prefers_what_the_samples_were_drawn_from(drawn):
         assert augmented['NLL'] < plain['NLL'] < uncalibrated['NLL']
         assert plain['ECE'] < uncalibrated['ECE'] and augmented['at bound'] == 0
     whole = exact_nll(outputs, 1.).mean()
-    assert rows['50/50', 'uncal']['NLL'] == pytest.approx(whole, abs=0.1)
+    assert rows['50/50', 'uncal']['NLL'] == pytest.approx(whole, abs=0.03)
     bins = [row for row in findings.tables[1].rows if row['method'] == 'uncalibrated']
     assert len(bins) == 15 and sum(row['samples'] for row in bins) == 5 * 2000
     assert list(calibrator.taus) == outputs.blocks and calibrator.samples == 4000
@@ -179,7 +179,8 @@ def test_splits_are_stratified_apart_and_seeded(drawn, monkeypatch):
     outputs, _, samples = drawn
     seen = []
     fit = CalibrationSamples.fit
-    monkeypatch.setattr(CalibrationSamples, 'fit', lambda self, rows, augmented: seen.append(rows) or fit(self, rows, augmented))
+    monkeypatch.setattr(CalibrationSamples, 'fit', lambda self, rows, augmented: (
+        seen.append(rows) or fit(self, rows, augmented)))
     first = calibrate(outputs, splits=2, seed=3)[0].tables[0].rows
     counts = np.bincount(outputs.targets)
     for rows in seen[1:5]:
@@ -227,7 +228,8 @@ def test_saved_calibrator_gives_the_probabilities_of_new_images(tmp_path, one_th
 
 
 @pytest.mark.parametrize('content', ['', '[]', '{}', '{"version": 2}', '{"version": 1, "temperature": 1.0}', (
-    '{"version": 1, "temperature": 1.0, "taus": {"layer2.0": -1.5}, "fingerprint": "", "num_classes": 2, "samples": 4}')])
+    '{"version": 1, "temperature": 1.0, "taus": {"layer2.0": -1.5}, "fingerprint": "", "num_classes": 2, '
+    '"samples": 4}')])
 def test_file_that_is_no_calibrator_is_told(tmp_path, content):
     (tmp_path / 'calibrator.json').write_text(content)
     with pytest.raises(ValueError, match='calibrator.json is no calibrator'):

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn.model_selection import StratifiedShuffleSplit
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
 from .accuracy import check_targets
 from .calibration_error import BINS, Reliability, reliability
@@ -77,7 +79,7 @@ def calibrate(outputs: Outputs, splits: int = 41, seed: int = 0) -> tuple[Findin
                   reliability_rows(last)),
             Table('calibrator', f'The calibrator, Eq. (11), fitted to all {len(samples)} samples', parameters),
         ],
-        [Picture('reliability', 'Reliability diagrams: accuracy by confidence, uncalibrated, with Eq. (10) and Eq. (11)',
+        [Picture('reliability', 'Reliability diagrams: accuracy by confidence, uncalibrated, by Eq. (10), by Eq. (11)',
                  plot_reliability(last))],
         ['The splits share their samples: the spread is that of splitting, not of new data.'],
     )
@@ -114,11 +116,13 @@ def try_splits(
     """Fits both methods to a share of the samples and tests them on the rest, `splits` times; by method."""
     trials = {method: Trials() for method in METHODS}
     splitter = StratifiedShuffleSplit(splits, train_size=share, test_size=1 - share, random_state=seed)
-    for fitted, tested in splitter.split(targets, targets):
-        for method in METHODS:
-            found = None if method == METHODS[0] else samples.fit(fitted, augmented=method == METHODS[2])
-            temperature = found.of(samples.agree[tested]) if found else np.ones(len(tested))
-            trials[method].add(*samples.tested(temperature, tested), samples.correct[tested], found)
+    parts = tqdm(splitter.split(targets, targets), f'{100 * share:.0f} % to fit', splits, disable=None, leave=False)
+    with threadpool_limits(1):  # the optimiser's matrices are so small that threads would only wait for each other
+        for fitted, tested in parts:
+            for method in METHODS:
+                found = None if method == METHODS[0] else samples.fit(fitted, augmented=method == METHODS[2])
+                temperature = found.of(samples.agree[tested]) if found else np.ones(len(tested))
+                trials[method].add(*samples.tested(temperature, tested), samples.correct[tested], found)
     return trials
 
 

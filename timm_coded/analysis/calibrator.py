@@ -44,8 +44,8 @@ class Calibrator:
         taus = np.array(list(self.taus.values()), dtype=np.float64)
         lowest = self.temperature * (1 + np.minimum(taus, 0).sum())
         if not (np.isfinite(taus).all() and np.isfinite(self.temperature) and lowest > 0):
-            raise ValueError(f'temperature {self.temperature} with taus {self.taus}: expected numbers whose temperatures '
-                             'T (1 + sum of taus) are positive for all agreements of the early decoders')
+            raise ValueError(f'temperature {self.temperature} with taus {self.taus}: expected numbers whose '
+                             'temperatures T (1 + sum of taus) are positive for all agreements of the early decoders')
         self._known_model = lambda: None
 
     def temperatures(self, predictions: ArrayLike, decoded: Mapping[str, ArrayLike]) -> np.ndarray:
@@ -56,8 +56,8 @@ class Calibrator:
         """
         missing = [block for block in self.taus if block not in decoded]
         if missing:
-            raise ValueError(f'the classes of the early decoder of {missing[0]} are missing: the calibrator needs those '
-                             f'of {", ".join(self.taus)}')
+            raise ValueError(f'the classes of the early decoder of {missing[0]} are missing: the calibrator needs '
+                             f'those of {", ".join(self.taus)}')
         agree = agreements({block: np.asarray(decoded[block]) for block in self.taus}, np.asarray(predictions))
         return augmented_temperature(self.temperature, np.array(list(self.taus.values())), agree)
 

@@ -30,7 +30,7 @@ def decode_with_margin(energies: Tensor, codewords: Tensor) -> tuple[Tensor, Ten
 
 
 def agreements(decoded: Mapping[str, np.ndarray], predictions: np.ndarray) -> np.ndarray:
-    """Which early decoders name the network's class: [S, n] bool, from classes [S] by coded block and predictions [S]."""
+    """Which early decoders name the network's class, [S, n] bool; `decoded` has their classes, [S], by block."""
     return np.stack([classes == predictions for classes in decoded.values()], 1)
 
 

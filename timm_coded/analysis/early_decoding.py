@@ -68,14 +68,15 @@ def decode_early(
         number = len(images[1])
         findings.notes += [
             'Multiply-accumulates are counted from shapes, energies and early decoders included, for an image alone.',
-            f'Run in fact: {number} images on {images[0].device}. Timed: {runs[0].timed} of them, {repeats} repeats, the '
-            'networks in turn in each; milliseconds are of an image, median and quartiles over the repeats.',
+            f'Run in fact: {number} images on {images[0].device}. Timed: {runs[0].timed} of them, {repeats} repeats, '
+            'the networks in turn in each; milliseconds are of an image, median and quartiles over the repeats.',
         ]
         findings.tables.append(Table(
-            'exits', f'Leaving early, run on {number} images: accuracy in percent, mean multiply-accumulates (counted), '
-                     'time (measured)', run_rows(runs, count)))
+            'exits', f'Leaving early, run on {number} images: accuracy [%], mean multiply-accumulates (counted) and '
+                     'time of an image (measured)', run_rows(runs, count)))
         findings.pictures.append(Picture(
-            'exits_time', f'Accuracy against measured time of an image, leaving early, {number} images', plot_times(runs)))
+            'exits_time', f'Accuracy against measured time of an image, leaving early, {number} images',
+            plot_times(runs)))
     findings.pictures.insert(1, Picture(
         'exits', 'Accuracy against ' + ('mean multiply-accumulates of an image' if runs else 'mean coded blocks passed')
         + ', leaving early by margin or agreement, simulated' + (', and as run in fact' if runs else ''),

@@ -143,7 +143,7 @@ class Traces:
         shape = len(outputs.targets), len(outputs.blocks)
         decoded, self.margins = np.empty(shape, np.int64), np.empty(shape, np.float32)
         for index, block in enumerate(outputs.blocks):
-            words = torch.from_numpy(outputs.codewords[block])
+            words = torch.tensor(outputs.codewords[block])
             for start in range(0, shape[0], CHUNK):  # scores of all classes for all samples at once may not fit
                 rows = slice(start, start + CHUNK)
                 decoded[rows, index], self.margins[rows, index] = decode_with_margin(

@@ -121,8 +121,8 @@ def run_exits(
         ValueError: the model is not coded or in training mode, the device is another, or a number is not positive.
     """
     if images.device.type not in ('cpu', 'cuda'):
-        raise ValueError(f'leaving early is timed on the CPU or a GPU, not on {images.device.type}, which would compile '
-                         'each size of a batch: give --device cpu')
+        raise ValueError(f'leaving early is timed on the CPU or a GPU, not on {images.device.type}, which would '
+                         'compile each size of a batch: give --device cpu')
     if min((repeats, timed, *batch_sizes)) < 1:
         raise ValueError(f'{repeats} repeats of {timed} images in batches of {list(batch_sizes)}: expected positive '
                          'numbers')

@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 from .log_partition import HIGHEST, LOWEST, interpolate, log_partition
 
 TOLERANCE = 1e-6  # of the projected gradient of the mean negative log-likelihood
+RESTARTS = 10  # at most, of an optimiser whose memory of the curvature has led it astray
 NEAR_BOUND = 1.001  # a temperature within this factor of the lowest counts as being there
 
 
@@ -71,7 +72,7 @@ class CalibrationSamples:
 
     def tested(self, temperature: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Probability of the predicted class and negative log-likelihood of the samples `rows` at temperatures [R]."""
-        g, _ = interpolate(self.table[rows], temperature)
+        g, _ = interpolate(self.table, temperature, rows)
         return np.exp(-g.clip(0)), g + self.gap[rows] / temperature
 
     def fit(self, rows: np.ndarray, augmented: bool) -> Temperature:
@@ -126,7 +127,12 @@ def minimise(table: np.ndarray, gap: np.ndarray, patterns: np.ndarray, start: np
 
     bounds = [(np.log(LOWEST), np.log(HIGHEST))] + 2 * decoders * [(0, None)]
     options = {'maxiter': 5000, 'maxfun': 20000, 'ftol': 0., 'gtol': TOLERANCE / 100, 'maxcor': 2 * decoders + 1}
-    return minimize(objective, start, jac=True, method='L-BFGS-B', bounds=bounds, options=options)
+    for _ in range(RESTARTS):
+        found = minimize(objective, start, jac=True, method='L-BFGS-B', bounds=bounds, options=options)
+        start = found.x
+        if projected_gradient(found.x, found.jac) <= TOLERANCE:
+            break
+    return found
 
 
 def split_parameters(x: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

@@ -10,15 +10,15 @@ from .common import add_output_argument, output_folder, publish
 DESCRIPTION = (
     'Fits temperature scaling, Eq. (10), and the one that knows the early decoders, Eq. (11), to a part of the outputs '
     'that `timm-coded evaluate` stored, and tests them on the rest, over many stratified splits (Appendix C, Table 6). '
-    'Writes calibrator.json, fitted to all of them: timm_coded.analysis.calibrator.load_calibrator(path).predict(model, '
-    'images) gives calibrated probabilities. Example: timm-coded calibrate '
+    'Writes calibrator.json, fitted to all of them: timm_coded.analysis.calibrator.load_calibrator(path).predict('
+    'model, images) gives calibrated probabilities. Example: timm-coded calibrate '
     'output/train/digits/analysis/outputs-validation.npz'
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('outputs', metavar='OUTPUTS', help='.npz file of `timm-coded evaluate`')
-    parser.add_argument('--splits', type=COUNT, default=41, help='of each kind, 2 at least; default: 41, as in the paper')
+    parser.add_argument('--splits', type=COUNT, default=41, help='of each kind, 2 at least; default: 41')
     parser.add_argument('--seed', type=INDEX, default=0, help='of the splits; default: 0')
     add_output_argument(parser)
 

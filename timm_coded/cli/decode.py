@@ -10,14 +10,15 @@ from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 
 from .common import (
-    add_checkpoint_arguments, add_data_arguments, add_output_argument, open_images, open_trained, output_folder, publish,
+    add_checkpoint_arguments, add_data_arguments, add_output_argument, open_images, open_trained, output_folder,
+    publish,
 )
 
 DESCRIPTION = (
-    'From the outputs that `timm-coded evaluate` stored: accuracy of each early decoder, accuracy of the network by the '
-    'number of early decoders that agree with it (Table 3), and simulated curves of leaving early. With --checkpoint it '
-    'runs a network that in fact leaves early over images, and measures its time. Example: timm-coded decode '
-    'output/train/digits/analysis/outputs-validation.npz --checkpoint output/train/digits/model_best.pth.tar'
+    'From the outputs that `timm-coded evaluate` stored: accuracy of each early decoder, accuracy of the network by '
+    'the number of early decoders that agree with it (Table 3), and simulated curves of leaving early. With '
+    '--checkpoint it runs a network that in fact leaves early over images, and measures its time. Example: timm-coded '
+    'decode output/train/digits/analysis/outputs-validation.npz --checkpoint output/train/digits/model_best.pth.tar'
 )
 MARGINS = [rule.threshold for rule in RULES if isinstance(rule, Margin)]
 AGREEMENTS = [rule.count for rule in RULES if isinstance(rule, Agreement)]
