@@ -7,7 +7,7 @@ import torch
 import torch.nn as nn
 from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 
-from timm_coded import CodingLoss
+from timm_coded import CodingLoss, extract_classes
 
 
 @pytest.fixture
@@ -235,3 +235,19 @@ def test_exponents_below_1_and_negative_thresholds_are_errors(model, kwargs, mes
 def test_mu_must_not_be_negative(model, mu):
     with pytest.raises(ValueError, match='mu is'):
         CodingLoss(nn.CrossEntropyLoss(), model, mu)
+
+
+def test_loss_of_a_network_cut_out_of_another_is_that_of_the_others_removed():
+    torch.manual_seed(0)
+    full = timm.create_model('coded_resnext11_10x11d').double().eval()
+    cut = extract_classes(full, [2, 7])
+    images, target = torch.randn(4, 3, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 1, 0])
+    keep = {block: full.codewords(block)[[2, 7]].amax(0) for block in full.coded_blocks}
+    logits, energies = full.forward_energies(images, keep)
+    expected = CodingLoss(nn.CrossEntropyLoss(), full)
+    expected((logits, energies), torch.tensor([2, 7])[target])
+    loss = CodingLoss(nn.CrossEntropyLoss(), cut)
+    loss(cut.forward_energies(images), target)
+    for block in full.coded_blocks:
+        assert cut.codewords(block).shape[1] < 10
+        torch.testing.assert_close(loss.parts[block], expected.parts[block], rtol=1e-10, atol=0)

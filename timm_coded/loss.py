@@ -85,7 +85,11 @@ class CodingLoss(nn.Module):
         loss = self.class_loss(logits, target)
         parts = {'class': loss.detach()}
         for block, energy in zip(blocks, energies):
-            part = coding_loss(energy, model.codewords(block), target, self.exponent, self.threshold)
+            words = model.codewords(block)
+            absent = model.num_subnns - energy.shape[1]
+            if absent:  # of a network that was cut out of another one: subNNs whose energies and codewords are zeros
+                energy, words = nn.functional.pad(energy, (0, absent)), nn.functional.pad(words, (0, absent))
+            part = coding_loss(energy, words, target, self.exponent, self.threshold)
             parts[block] = part.detach()
             loss = loss + self.mu * part
         self.parts = parts

@@ -74,7 +74,7 @@ def count_outputs(
         blocks: Sequence[str],
 ) -> tuple[dict[str, SubnnHistograms], int]:
     """The blocks' histograms, and the number of samples."""
-    found = {block: SubnnHistograms(model.num_subnns) for block in blocks}
+    found = {block: SubnnHistograms(model.codewords(block).shape[1]) for block in blocks}
     samples = 0
     for images, target in batches:
         if int(target.max()) >= model.num_classes:
