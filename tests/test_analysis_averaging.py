@@ -34,6 +34,15 @@ def test_digits_go_as_far_as_the_spread(mean, spread, text):
     assert with_spread(mean, spread) == text
 
 
+def test_table_whose_rows_differ_is_left_out_and_named(tmp_path):
+    def findings(rows):
+        tables = [Table('same', 'Same', [{'a': rows / 2}]), Table('other', 'Other', [{'k': 1}] * rows)]
+        return Findings('x', 'X', tables).write(tmp_path / f'{rows}')[0]
+
+    average = average_findings([findings(1), findings(2)])
+    assert [table.name for table in average.tables] == ['same'] and 'other' in average.notes[0]
+
+
 def test_other_analyses_and_other_files_are_refused(write, tmp_path, capsys):
     one = write('a', [1.])
     (tmp_path / 'text.json').write_text('hello')

@@ -11,8 +11,8 @@ from .findings import Findings, Row, Table
 def average_findings(paths: Sequence[str | Path]) -> Findings:
     """Mean and sample standard deviation over runs, of every number in the tables of their JSON files.
 
-    Rows belong together by their place, and must have the same columns and texts; whole numbers that are equal in all
-    runs, as numbers of samples, stay as they are.
+    Rows belong together by their place, and must have the same columns and texts: tables of which that is not so are
+    left out, and named. Whole numbers that are equal in all runs, as numbers of samples, stay as they are.
 
     Args:
         paths: `Findings.write`'s JSON files of one analysis, of two runs or more.
@@ -23,32 +23,38 @@ def average_findings(paths: Sequence[str | Path]) -> Findings:
     """
     if len(paths) < 2:
         raise ValueError(f'{len(paths)} file: give those of two runs at least')
-    first, *others = contents = [read_findings(path) for path in paths]
-    for path, other in zip(paths[1:], others):
-        if shape_of(other) != shape_of(first):
-            raise ValueError(f'{path} has other tables than {paths[0]}: give files of the same analysis, made with the '
-                             'same options')
-    tables = []
+    contents = [read_findings(path) for path in paths]
+    first = contents[0]
+    tables, left_out = [], []
     for name, table in first['tables'].items():
-        rows = zip(*(content['tables'][name]['rows'] for content in contents))
-        tables.append(Table(name, table['title'], [average_row(row) for row in rows]))
-    return Findings('average', f'{first["title"]}: mean ± standard deviation over {len(paths)} runs', tables)
+        same = [content['tables'].get(name) for content in contents]
+        if all(other and texts_of(other) == texts_of(table) for other in same):
+            rows = zip(*(other['rows'] for other in same))
+            tables.append(Table(name, table['title'], [average_row(row) for row in rows]))
+        else:
+            left_out.append(name)
+    others = [path for path, content in zip(paths, contents) if content['title'] != first['title']]
+    if others or not tables:
+        raise ValueError(f'{(others or paths[1:])[0]} has other tables than {paths[0]}: give files of the same analysis')
+    notes = [f'Left out, as their rows are not the same in all runs: {", ".join(left_out)}'] if left_out else []
+    title = f'{first["title"]}: mean ± standard deviation over {len(paths)} runs'
+    return Findings('average', title, tables, notes=notes)
 
 
 def read_findings(path: str | Path) -> dict[str, Any]:
     try:
         content = json.loads(Path(path).read_text())
-        shape_of(content)
+        for table in content['tables'].values():
+            texts_of(table)
+        content['title']
         return content
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f'{path} holds no findings: give the JSON file of an analysis, as evaluate.json') from error
 
 
-def shape_of(content: dict[str, Any]) -> list[Any]:
-    """What must be equal: all of the tables but their titles and numbers."""
-    return [content['title'], [
-        [name, [{key: value if isinstance(value, str) else '' for key, value in row.items()} for row in table['rows']]]
-        for name, table in content['tables'].items()]]
+def texts_of(table: dict[str, Any]) -> list[dict[str, str]]:
+    """What rows must have in common: columns and texts, but not numbers."""
+    return [{key: value if isinstance(value, str) else '' for key, value in row.items()} for row in table['rows']]
 
 
 def average_row(rows: Sequence[Row]) -> Row:
