@@ -4,16 +4,20 @@ import json
 import pytest
 import torch
 
-from timm_coded.cli import main
+from timm_coded.cli import main, report
 from timm_coded.cli.report import ANALYSES
 
 
 @pytest.fixture(scope='module')
 def reported(digits_checkpoint, tmp_path_factory):
-    """The folder of a report, and what was printed: one class, no repeats but the least."""
+    """The folder of a report: of one class, with few images to time."""
     folder = tmp_path_factory.mktemp('report')
+    timed_images, report.TIMED_IMAGES = report.TIMED_IMAGES, 4
     argv = ['report', str(digits_checkpoint), '--output', str(folder), '--foreign', 'letters', '--classes', '3']
-    assert main([*argv, '--explained', '1', '--skip', 'ablate']) == 0
+    try:
+        assert main([*argv, '--explained', '1', '--skip', 'ablate']) == 0
+    finally:
+        report.TIMED_IMAGES = timed_images
     return folder
 
 
