@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from random_network import batches_of, random_network
 
-from timm_coded.analysis.activations import activations, choose_blocks, count_outputs
-from timm_coded.analysis.histograms import BINS, SubnnHistograms
+from timm_coded.analysis.activations.histograms import BINS, SubnnHistograms
+from timm_coded.analysis.activations.magnitudes import activations, choose_blocks, count_outputs
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from random_network import random_network
 
-from timm_coded.analysis.attacks import Attack, Attacked
+from timm_coded.analysis.detection.attacks import Attack, Attacked
 from timm_coded.analysis.outputs import collect_outputs
 
 MEAN, STD = (.3, .5, .7), (.2, .25, .4)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, f1_score, precision_score, recall_score
 
-from timm_coded.analysis.binary import Counts, count, f1_threshold, f1_thresholds, quality, with_foreign
+from timm_coded.analysis.classifiers.binary import Counts, count, f1_threshold, f1_thresholds, quality, with_foreign
 
 
 @pytest.mark.parametrize('seed', range(30))

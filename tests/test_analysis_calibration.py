@@ -5,12 +5,12 @@ from coded_outputs import drawn_outputs, random_network
 from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp
 
-from timm_coded.analysis.calibration import calibrate
-from timm_coded.analysis.calibration_error import reliability
-from timm_coded.analysis.calibrator import Calibrator, fit_calibrator, load_calibrator
-from timm_coded.analysis.log_partition import interpolate, log_partition
+from timm_coded.analysis.calibration.calibrate import calibrate
+from timm_coded.analysis.calibration.calibration_error import reliability
+from timm_coded.analysis.calibration.calibrator import Calibrator, fit_calibrator, load_calibrator
+from timm_coded.analysis.calibration.log_partition import interpolate, log_partition
+from timm_coded.analysis.calibration.temperature import CalibrationSamples
 from timm_coded.analysis.outputs import Outputs, collect_outputs, fingerprint
-from timm_coded.analysis.temperature import CalibrationSamples
 
 TAUS = np.array([-0.2, 0.1, -0.3])
 
@@ -152,8 +152,10 @@ def test_temperatures_stay_positive_where_likelihood_has_no_maximum():
 
 
 def test_fit_does_not_pass_as_converged_when_it_is_not(drawn, monkeypatch):
-    monkeypatch.setattr('timm_coded.analysis.temperature.minimize', lambda objective, start, **kwargs: minimize(
-        objective, start, **kwargs | {'options': {'maxiter': 1}}))
+    def stopped(objective, start, **kwargs):
+        return minimize(objective, start, **kwargs | {'options': {'maxiter': 1}})
+
+    monkeypatch.setattr('timm_coded.analysis.calibration.temperature.minimize', stopped)
     with pytest.raises(ValueError, match='did not converge'):
         drawn[2].fit(np.arange(1000), augmented=True)
 

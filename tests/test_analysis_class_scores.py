@@ -9,8 +9,8 @@ from random_network import batches_of, random_network
 
 from timm_coded import pack_grouped_convs
 from timm_coded.analysis import staged
-from timm_coded.analysis.class_scores import collect_scores
-from timm_coded.analysis.stock_subnns import StockNetwork
+from timm_coded.analysis.classifiers.class_scores import collect_scores
+from timm_coded.analysis.classifiers.stock_subnns import StockNetwork
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 IMAGES = torch.randn(7, 3, 8, 8, generator=torch.Generator().manual_seed(1))

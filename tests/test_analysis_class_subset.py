@@ -3,7 +3,7 @@ import numpy as np
 import torch
 from random_network import batches_of
 
-from timm_coded.analysis.class_subset import ClassSubset, few_of_each
+from timm_coded.analysis.classifiers.class_subset import ClassSubset, few_of_each
 
 TARGETS = torch.tensor([0, 1, 0, 2, 2, 2, 1, 0, 0, 2, 0])
 IMAGES = torch.arange(11.).view(11, 1, 1, 1).expand(11, 3, 2, 2)

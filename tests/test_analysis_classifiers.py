@@ -8,10 +8,10 @@ import torch
 from random_network import batches_of, random_network
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from timm_coded.analysis.binary import Counts, quality
-from timm_coded.analysis.class_scores import Scores
-from timm_coded.analysis.classifier_tables import mean_row
-from timm_coded.analysis.classifiers import classify, judge
+from timm_coded.analysis.classifiers.binary import Counts, quality
+from timm_coded.analysis.classifiers.class_scores import Scores
+from timm_coded.analysis.classifiers.classify import classify, judge
+from timm_coded.analysis.classifiers.tables import mean_row
 from timm_coded.analysis.outputs import fingerprint
 from timm_coded.train.trained import load_trained
 

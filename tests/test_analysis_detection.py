@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import timm_coded
-from timm_coded.analysis.detection import detect, metrics
+from timm_coded.analysis.detection.detect import detect, metrics
+from timm_coded.analysis.detection.suspicion import SCORES
 from timm_coded.analysis.outputs import Outputs
-from timm_coded.analysis.suspicion import SCORES
 
 WORDS = {'layer3.0': timm_coded.coding_scheme(10, 10, 3).codewords}
 

@@ -4,8 +4,8 @@ import timm
 import torch
 from coded_outputs import drawn_outputs, random_network
 
-from timm_coded.analysis.early_decoding import decode_early
-from timm_coded.analysis.early_exit import Agreement, Margin
+from timm_coded.analysis.exits.early_decoding import decode_early
+from timm_coded.analysis.exits.early_exit import Agreement, Margin
 from timm_coded.analysis.outputs import Outputs, collect_outputs
 
 

@@ -6,9 +6,9 @@ from coded_outputs import drawn_outputs, random_network
 from materialised import materialised_network
 
 import timm_coded  # noqa: F401  registers the models
-from timm_coded.analysis.decoding import agreement, decode_with_margin
-from timm_coded.analysis.early_exit import Agreement, EarlyExit, Margin, Traces
-from timm_coded.analysis.exit_cost import exit_macs, run_exits, spread_images
+from timm_coded.analysis.exits.decoding import agreement, decode_with_margin
+from timm_coded.analysis.exits.early_exit import Agreement, EarlyExit, Margin, Traces
+from timm_coded.analysis.exits.exit_cost import exit_macs, run_exits, spread_images
 from timm_coded.analysis.outputs import collect_outputs
 from timm_coded.models import early_decode
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import timm_coded
-from timm_coded.analysis.energy_map import class_means, energy_map
+from timm_coded.analysis.activations.energy_map import class_means, energy_map
 from timm_coded.analysis.outputs import Outputs
 
 WORDS = {'layer3.0': timm_coded.coding_scheme(10, 10, 3).codewords}

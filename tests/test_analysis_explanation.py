@@ -5,7 +5,7 @@ import timm
 import torch
 from random_network import random_network
 
-from timm_coded.analysis.calibrator import Calibrator
+from timm_coded.analysis.calibration.calibrator import Calibrator
 from timm_coded.analysis.explanation import explain
 from timm_coded.analysis.outputs import fingerprint
 from timm_coded.models import early_decode

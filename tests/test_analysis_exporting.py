@@ -6,7 +6,7 @@ import torch
 from cutting import random_model
 
 from timm_coded import extract_classes
-from timm_coded.analysis.exporting import check_file, export_onnx, export_program
+from timm_coded.analysis.extraction.exporting import check_file, export_onnx, export_program
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

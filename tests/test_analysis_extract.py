@@ -12,7 +12,6 @@ from materialised import assert_equal_to_1e_10, materialised_network
 from timm_coded import extract_classes, pack_grouped_convs
 from timm_coded.models import cut_subnns, early_decode
 
-
 pytestmark = pytest.mark.usefixtures('one_thread')
 
 

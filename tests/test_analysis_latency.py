@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from timm_coded.analysis.latency import WARM_UP, interleaved_times, latency_table
+from timm_coded.analysis.extraction.latency import WARM_UP, interleaved_times, latency_table
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -46,7 +46,7 @@ def test_networks_take_turns_and_each_begins_half_of_the_time():
 
 def test_medians_spreads_and_ratios_are_those_of_the_pairs(monkeypatch):
     pairs = np.array([[10., 20., 40., 80., 100.], [5., 10., 10., 40., 90.]])
-    monkeypatch.setattr('timm_coded.analysis.latency.interleaved_times', lambda *args: pairs)
+    monkeypatch.setattr('timm_coded.analysis.extraction.latency.interleaved_times', lambda *args: pairs)
     row = latency_table(Sleeper(0), Sleeper(0), 8, repeats=5).rows[0]
     assert (row['full, median [ms]'], row['full, IQR [ms]']) == (40., 60.)
     assert (row['extracted, median [ms]'], row['extracted, IQR [ms]']) == (10., 30.)

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from random_network import batches_of, random_network
 
-from timm_coded.analysis import removal, staged
-from timm_coded.analysis.removal import ablate, draw_ranks
+from timm_coded.analysis import staged
+from timm_coded.analysis.removal import ablate as removal
+from timm_coded.analysis.removal.ablate import ablate, draw_ranks
 from timm_coded.cli import main
 
 pytestmark = pytest.mark.usefixtures('one_thread')

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from timm_coded.analysis.restricted import restricted_accuracy
+from timm_coded.analysis.extraction.restricted import restricted_accuracy
 
 
 class Logits(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from cutting import random_model
 
 from timm_coded import extract_classes, pack_grouped_convs
-from timm_coded.analysis.sizes import size_table
+from timm_coded.analysis.extraction.sizes import size_table
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

@@ -6,8 +6,8 @@ import pytest
 from scipy.special import logsumexp, softmax
 
 import timm_coded
+from timm_coded.analysis.detection.suspicion import SCORES, dispute, suspicion
 from timm_coded.analysis.outputs import Outputs
-from timm_coded.analysis.suspicion import SCORES, dispute, suspicion
 
 WORDS = {
     'layer2.0': timm_coded.coding_scheme(10, 10, 5).codewords,

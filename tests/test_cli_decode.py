@@ -6,7 +6,7 @@ import pytest
 import torch
 from coded_outputs import drawn_outputs
 
-from timm_coded.analysis.calibrator import load_calibrator
+from timm_coded.analysis.calibration.calibrator import load_calibrator
 from timm_coded.analysis.outputs import load_outputs
 from timm_coded.cli import main
 from timm_coded.train.trained import load_trained

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from timm_coded.analysis.calibrator import Calibrator
+from timm_coded.analysis.calibration.calibrator import Calibrator
 from timm_coded.analysis.outputs import fingerprint
 from timm_coded.cli import main
 from timm_coded.train.data.digits import Digits

@@ -143,7 +143,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(digits_checkpoint, tmp_path,
 
 
 def test_missing_onnx_packages_are_told_before_anything_is_done(digits_checkpoint, tmp_path, monkeypatch, capsys):
-    find = timm_coded.analysis.exporting.importlib.util.find_spec
+    find = timm_coded.analysis.extraction.exporting.importlib.util.find_spec
     monkeypatch.setattr('importlib.util.find_spec', lambda name, *args: None if name == 'onnx' else find(name, *args))
     assert extract(digits_checkpoint, '--classes', 3, '--onnx', tmp_path / 'net.onnx') == 2
     assert "pip install 'timm_coded[onnx]'" in capsys.readouterr().err and not [*tmp_path.iterdir()]

@@ -1,6 +1,5 @@
 """Coded ResNeXt for timm: importing it registers the models."""
-from .analysis.extract import extract_classes
-from .analysis.extracted_file import load_extracted, save_extracted
+from .analysis.extraction import extract_classes, load_extracted, save_extracted
 from .codes import CodingScheme, coding_scheme
 from .loss import CodingLoss
 from .models import pack_grouped_convs, unpack_grouped_convs

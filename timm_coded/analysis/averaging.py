@@ -35,7 +35,7 @@ def average_findings(paths: Sequence[str | Path]) -> Findings:
             left_out.append(name)
     others = [path for path, content in zip(paths, contents) if content['title'] != first['title']]
     if others or not tables:
-        raise ValueError(f'{(others or paths[1:])[0]} has other tables than {paths[0]}: give files of the same analysis')
+        raise ValueError(f'{(others or paths[1:])[0]} has other tables than {paths[0]}: give the same analysis')
     notes = [f'Left out, as their rows are not the same in all runs: {", ".join(left_out)}'] if left_out else []
     title = f'{first["title"]}: mean ± standard deviation over {len(paths)} runs'
     return Findings('average', title, tables, notes=notes)

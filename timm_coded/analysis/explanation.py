@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from timm_coded.models import early_decode
 
-from .calibrator import Calibrator
+from .calibration.calibrator import Calibrator
 from .findings import Findings, Picture, Row, Table
 from .outputs import check_coded
 

@@ -2,7 +2,7 @@
 import argparse
 
 from timm_coded.analysis.outputs import check_coded
-from timm_coded.analysis.removal import ablate, check_blocks
+from timm_coded.analysis.removal.ablate import ablate, check_blocks
 from timm_coded.train.flags import COUNT, INDEX
 
 from .common import (

@@ -1,8 +1,8 @@
 """`timm-coded activations`: what the subNNs put out for the classes they work for and for the others."""
 import argparse
 
-from timm_coded.analysis.activations import activations, choose_blocks
-from timm_coded.analysis.energy_map import energy_map
+from timm_coded.analysis.activations.energy_map import energy_map
+from timm_coded.analysis.activations.magnitudes import activations, choose_blocks
 
 from .common import (
     add_checkpoint_arguments, add_data_arguments, add_output_argument, open_images, open_trained, output_folder,

@@ -1,7 +1,7 @@
 """`timm-coded calibrate`: temperature scaling that knows the early decoders, from stored outputs."""
 import argparse
 
-from timm_coded.analysis.calibration import calibrate
+from timm_coded.analysis.calibration.calibrate import calibrate
 from timm_coded.analysis.outputs import load_outputs
 from timm_coded.train.flags import COUNT, INDEX
 
@@ -10,7 +10,7 @@ from .common import add_output_argument, output_folder, publish
 DESCRIPTION = (
     'Fits temperature scaling, Eq. (10), and the one that knows the early decoders, Eq. (11), to a part of the outputs '
     'that `timm-coded evaluate` stored, and tests them on the rest, over many stratified splits (Appendix C, Table 6). '
-    'Writes calibrator.json, fitted to all of them: timm_coded.analysis.calibrator.load_calibrator(path).predict('
+    'Writes calibrator.json, fitted to all of them: timm_coded.analysis.calibration.load_calibrator(path).predict('
     'model, images) gives calibrated probabilities. Example: timm-coded calibrate '
     'output/train/digits/analysis/outputs-validation.npz'
 )

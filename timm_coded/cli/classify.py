@@ -1,9 +1,9 @@
 """`timm-coded classify`: the binary classifiers of the classes."""
 import argparse
 
-from timm_coded.analysis.classifiers import check_classes, classify
+from timm_coded.analysis.classifiers.classify import check_classes, classify
+from timm_coded.analysis.classifiers.stock_subnns import StockNetwork
 from timm_coded.analysis.outputs import check_coded
-from timm_coded.analysis.stock_subnns import StockNetwork
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT, INDEX
 from timm_coded.train.trained import Trained, load_trained
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_stock_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--stock', metavar='CHECKPOINT', help='remove subNNs from this stock network too, as a baseline')
+    parser.add_argument('--stock', metavar='CHECKPOINT', help='a baseline: remove subNNs from this stock network too')
     parser.add_argument('--stock-model', metavar='MODEL', help='of which model --stock holds the weights, as --model')
 
 

@@ -2,7 +2,7 @@
 import argparse
 from pathlib import Path
 
-from timm_coded.analysis.attacks import Attack, Attacked
+from timm_coded.analysis.detection.attacks import Attack, Attacked
 from timm_coded.analysis.findings import Findings
 from timm_coded.analysis.outputs import Outputs, collect_outputs
 from timm_coded.train.errors import UserError

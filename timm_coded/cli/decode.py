@@ -2,9 +2,9 @@
 import argparse
 
 from timm_coded.analysis.accuracy import check_targets
-from timm_coded.analysis.early_decoding import RULES, check_same_model, decode_early
-from timm_coded.analysis.early_exit import Agreement, Margin, check_rule
-from timm_coded.analysis.exit_cost import spread_images
+from timm_coded.analysis.exits.early_decoding import RULES, check_same_model, decode_early
+from timm_coded.analysis.exits.early_exit import Agreement, Margin, check_rule
+from timm_coded.analysis.exits.exit_cost import spread_images
 from timm_coded.analysis.outputs import load_outputs
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT

@@ -2,7 +2,7 @@
 import argparse
 from pathlib import Path
 
-from timm_coded.analysis.detection import detect
+from timm_coded.analysis.detection.detect import detect
 from timm_coded.analysis.outputs import Outputs, load_outputs
 from timm_coded.train.errors import UserError
 

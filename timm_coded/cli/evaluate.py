@@ -3,7 +3,7 @@ import argparse
 from fractions import Fraction
 
 from timm_coded.analysis.accuracy import evaluate_accuracy, percent
-from timm_coded.analysis.attacks import Attack
+from timm_coded.analysis.detection.attacks import Attack
 from timm_coded.analysis.outputs import check_coded
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT

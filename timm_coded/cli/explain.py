@@ -2,7 +2,7 @@
 import argparse
 from pathlib import Path
 
-from timm_coded.analysis.calibrator import load_calibrator
+from timm_coded.analysis.calibration.calibrator import load_calibrator
 from timm_coded.analysis.explanation import explain
 from timm_coded.analysis.outputs import check_coded
 from timm_coded.train.errors import UserError

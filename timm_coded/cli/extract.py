@@ -3,14 +3,14 @@ import argparse
 import difflib
 from pathlib import Path
 
-from timm_coded.analysis.exporting import check_onnx, export_onnx, export_program
-from timm_coded.analysis.extract import check_classes, extract_classes
-from timm_coded.analysis.extracted_file import Extracted, save_extracted
-from timm_coded.analysis.extraction import evaluate_extraction
-from timm_coded.analysis.latency import check_timed
+from timm_coded.analysis.extraction.compare import evaluate_extraction
+from timm_coded.analysis.extraction.exporting import check_onnx, export_onnx, export_program
+from timm_coded.analysis.extraction.extract import check_classes, extract_classes
+from timm_coded.analysis.extraction.extracted_file import Extracted, save_extracted
+from timm_coded.analysis.extraction.latency import check_timed
+from timm_coded.analysis.extraction.restricted import check_several
+from timm_coded.analysis.extraction.thresholds import read_threshold
 from timm_coded.analysis.outputs import check_coded, fingerprint
-from timm_coded.analysis.restricted import check_several
-from timm_coded.analysis.thresholds import read_threshold
 from timm_coded.train.build import CODED_MODEL_FLAGS
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import INDEX

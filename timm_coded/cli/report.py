@@ -7,22 +7,22 @@ from typing import Callable, Iterator
 import numpy as np
 
 from timm_coded.analysis.accuracy import evaluate_accuracy
-from timm_coded.analysis.activations import activations, choose_blocks
-from timm_coded.analysis.attacks import Attack
-from timm_coded.analysis.calibration import calibrate
-from timm_coded.analysis.classifiers import check_classes, classify
-from timm_coded.analysis.detection import detect
-from timm_coded.analysis.early_decoding import decode_early
-from timm_coded.analysis.energy_map import energy_map
-from timm_coded.analysis.exit_cost import spread_images
+from timm_coded.analysis.activations.energy_map import energy_map
+from timm_coded.analysis.activations.magnitudes import activations, choose_blocks
+from timm_coded.analysis.calibration.calibrate import calibrate
+from timm_coded.analysis.classifiers.classify import check_classes, classify
+from timm_coded.analysis.detection.attacks import Attack
+from timm_coded.analysis.detection.detect import detect
+from timm_coded.analysis.exits.early_decoding import decode_early
+from timm_coded.analysis.exits.exit_cost import spread_images
 from timm_coded.analysis.explanation import explain
-from timm_coded.analysis.extract import extract_classes
-from timm_coded.analysis.extraction import evaluate_extraction
+from timm_coded.analysis.extraction.compare import evaluate_extraction
+from timm_coded.analysis.extraction.extract import extract_classes
 from timm_coded.analysis.findings import Findings, Row
 from timm_coded.analysis.outputs import Outputs, check_coded
 from timm_coded.analysis.page import render_page
 from timm_coded.analysis.paper import TABLES
-from timm_coded.analysis.removal import ablate
+from timm_coded.analysis.removal.ablate import ablate
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT, INDEX
 from timm_coded.train.progress import duration

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..outputs import Outputs, check_coded
 from .decoding import check_evaluation, decode_with_margin
-from .outputs import Outputs, check_coded
 
 CHUNK = 4096  # samples decoded at a time
 Array = TypeVar('Array', Tensor, np.ndarray)

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from timm_coded.models import CodedResNet
 
-from .findings import Findings, Picture, Table
-from .outputs import check_coded
-from .removal_rows import KINDS, Removal, block_rows, plot_removal
-from .sampling import check_count, check_target_range
-from .staged import block_index, forward_from, masks_per_pass, materialised
+from ..findings import Findings, Picture, Table
+from ..outputs import check_coded
+from ..sampling import check_count, check_target_range
+from ..staged import block_index, forward_from, masks_per_pass, materialised
+from .rows import KINDS, Removal, block_rows, plot_removal
 
 
 def ablate(

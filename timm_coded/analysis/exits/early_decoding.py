@@ -5,12 +5,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from .accuracy import check_targets, percent
+from ..accuracy import check_targets, percent
+from ..findings import Findings, Picture, Row, Table
+from ..outputs import Outputs, check_coded, fingerprint
 from .decoding import agreement
 from .early_exit import Agreement, Margin, Rule, Traces
 from .exit_cost import ExitRun, exit_macs, run_exits
-from .findings import Findings, Picture, Row, Table
-from .outputs import Outputs, check_coded, fingerprint
 
 MARGIN_STEP = 0.025  # between the thresholds that are simulated
 RULES = (Margin(0.1), Margin(0.2), Margin(0.3), Margin(0.4), Agreement(2), Agreement(3))  # that are run

@@ -5,8 +5,8 @@ from typing import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from .findings import Row
-from .sampling import spread
+from ..findings import Row
+from ..sampling import spread
 
 KINDS = ('active', 'inactive')
 

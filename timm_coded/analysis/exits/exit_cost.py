@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import trange
 
+from ..outputs import check_coded
 from .decoding import check_evaluation, decode_with_margin
 from .early_exit import EarlyExit, Exits, Rule
-from .outputs import check_coded
 
 
 @torch.no_grad()

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from .findings import Findings, Picture, Row, Table
+from ..findings import Findings, Picture, Row, Table
+from ..outputs import check_coded
 from .histograms import BINS, SubnnHistograms
-from .outputs import check_coded
 
 PAPER_BLOCK = 'layer3.1'  # the second block of the third stage
 PLOTTED = 5  # subNNs

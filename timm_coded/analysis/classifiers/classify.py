@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from timm_coded.models import CodedResNet
 
+from ..findings import Findings, Picture, Table
+from ..outputs import check_coded, fingerprint
+from ..sampling import check_count, check_target_range
 from .binary import NEGATIVES_PER_POSITIVE, Quality, count, f1_thresholds, quality, with_foreign
 from .class_scores import Scores, collect_scores
 from .class_subset import ClassSubset
-from .classifier_plots import plot_distributions, plot_quality
-from .classifier_tables import class_rows, mean_row, notes
-from .findings import Findings, Picture, Table
-from .outputs import check_coded, fingerprint
-from .sampling import check_count, check_target_range
+from .plots import plot_distributions, plot_quality
 from .stock_subnns import StockNetwork
+from .tables import class_rows, mean_row, notes
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 DISTRIBUTIONS = 10  # classes whose outputs are shown, as in Fig. 7

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .findings import Row, Table
+from ..findings import Row, Table
 from .sizes import BATCH_SIZES
 
 WARM_UP = 2

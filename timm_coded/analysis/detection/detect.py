@@ -5,9 +5,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from .accuracy import check_targets, percent
-from .findings import Findings, Picture, Row, Table
-from .outputs import Outputs
+from ..accuracy import check_targets, percent
+from ..findings import Findings, Picture, Row, Table
+from ..outputs import Outputs
 from .suspicion import SCORES, suspicion
 
 ACCEPTED = .95  # share of the samples to be trusted that the threshold of FPR95 accepts

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .staged import block_index, forward_from, forward_to, masks_per_pass
+from ..staged import block_index, forward_from, forward_to, masks_per_pass
 
 
 @dataclass

@@ -2,7 +2,7 @@
 import numpy as np
 import torch
 
-from .outputs import Outputs
+from ..outputs import Outputs
 
 # Scores by the columns of `suspicion`: what they are, for the reader.
 SCORES = {

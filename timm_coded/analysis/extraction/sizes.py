@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from timm_coded.models import CodedResNet, unpack_grouped_convs
 
-from .findings import Row, Table
+from ..findings import Row, Table
 
 BATCH_SIZES = 1, 64
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from timm_coded.models import CodedResNet
 
-from .findings import Table
+from ..findings import Table
 
 
 @torch.no_grad()

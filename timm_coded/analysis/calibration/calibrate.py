@@ -7,12 +7,12 @@ from sklearn.model_selection import StratifiedShuffleSplit
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from .accuracy import check_targets
+from ..accuracy import check_targets
+from ..exits.decoding import agreements
+from ..findings import Findings, Picture, Row, Table
+from ..outputs import Outputs
 from .calibration_error import BINS, Reliability, reliability
 from .calibrator import Calibrator, fit_calibrator
-from .decoding import agreements
-from .findings import Findings, Picture, Row, Table
-from .outputs import Outputs
 from .temperature import CalibrationSamples, Temperature
 
 SHARES = (0.25, 0.5)  # of the samples, to fit: Tables 6a and 6b

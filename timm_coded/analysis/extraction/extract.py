@@ -7,7 +7,7 @@ import torch
 
 from timm_coded.models import CodedResNet, cut_subnns, keep_classes, unpack_grouped_convs
 
-from .outputs import check_coded
+from ..outputs import check_coded
 
 
 def extract_classes(model: CodedResNet, classes: Iterable[int]) -> CodedResNet:

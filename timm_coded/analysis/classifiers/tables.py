@@ -3,10 +3,10 @@ from typing import Sequence
 
 import numpy as np
 
+from ..findings import Row
+from ..sampling import spread
 from .binary import NEGATIVES_PER_POSITIVE, Quality
 from .class_scores import Scores
-from .findings import Row
-from .sampling import spread
 
 
 def mean_row(method: str, kind: str, found: Quality, positives: np.ndarray) -> Row:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from timm_coded.models import early_decode
 
-from .decoding import agreements, check_evaluation
-from .outputs import Outputs, check_coded, fingerprint
+from ..exits.decoding import agreements, check_evaluation
+from ..outputs import Outputs, check_coded, fingerprint
 from .temperature import CalibrationSamples, Temperature, augmented_temperature
 
 VERSION = 1

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from timm_coded.models import CodedResNet
 
-from .findings import Findings
+from ..findings import Findings
 from .latency import latency_table
 from .restricted import restricted_accuracy
 from .sizes import size_table

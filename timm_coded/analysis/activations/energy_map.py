@@ -3,9 +3,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from .accuracy import check_targets
-from .findings import Findings, Picture, Row, Table
-from .outputs import Outputs
+from ..accuracy import check_targets
+from ..findings import Findings, Picture, Row, Table
+from ..outputs import Outputs
 
 
 def energy_map(outputs: Outputs) -> Findings:

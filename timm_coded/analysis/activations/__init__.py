@@ -1,0 +1,1 @@
+"""What the subNNs of a trained model put out: Appendix F of the paper."""

@@ -1,0 +1,2 @@
+"""Probabilities that are right as often as they say: Appendix C of the paper."""
+from .calibrator import Calibrator, load_calibrator

@@ -1,0 +1,1 @@
+"""Samples that a coded model should not trust, told by its energies and early decoders."""
