@@ -2,10 +2,8 @@
 import json
 
 import pytest
-import torch
 
 from timm_coded.cli import main, report
-from timm_coded.cli.report import ANALYSES
 
 
 @pytest.fixture(scope='module')
@@ -48,14 +46,14 @@ def test_image_that_is_explained_is_a_wrong_prediction(reported):
     assert f'of class {predicted}' not in findings['notes'][-1]
 
 
-def test_analysis_that_these_images_do_not_allow_is_told_and_the_others_done(digits_checkpoint, tmp_path, capsys):
-    state = torch.load(digits_checkpoint, weights_only=True)
-    state['state_dict']['fc.weight'] *= 0
-    state['state_dict']['fc.bias'] = torch.arange(10.)  # one class for all images: nothing to calibrate
-    torch.save(state, tmp_path / 'constant.pth.tar')
-    skip = [name for name in ANALYSES if name not in ('detect', 'decode')]
-    assert main(['report', str(tmp_path / 'constant.pth.tar'), '--output', str(tmp_path / 'out'), '--skip', *skip]) == 0
-    assert 'detect' in (tmp_path / 'out' / 'report.html').read_text()
+def test_analysis_that_these_images_do_not_allow_is_told_in_its_place(capsys):
+    def analyse():
+        raise ValueError('all predictions are right')
+
+    findings = report.timed('calibrate', analyse)
+    assert findings.name == 'calibrate' and 'not possible' in findings.title
+    assert findings.notes == ['all predictions are right'] and not findings.tables
+    assert 'calibrate: all predictions are right' in capsys.readouterr().err
 
 
 def test_unknown_analysis_and_class_are_errors(digits_checkpoint, tmp_path, capsys):
