@@ -66,6 +66,7 @@ def plot_removal(rows: Sequence[Row]) -> Figure:
             axes.errorbar([row['k'] for row in own], [row['accuracy'] for row in own],
                           [row['accuracy std'] or 0. for row in own], marker='o', markersize=3, label=f'{kind} removed')
         axes.set(title=block, xlabel='subNNs removed', ylabel='accuracy [%]')
+        axes.locator_params(axis='x', integer=True)
     for axes in list(panels):
         axes.remove()
     figure.axes[0].legend(fontsize='small')
