@@ -12,7 +12,7 @@ def write(tmp_path):
         rows = [{'method': method, 'accuracy': value, 'samples': 389, 'k': None} for value in accuracies]
         if missing:
             rows[0]['accuracy'] = None
-        return Findings('x', title, [Table('t', f'Of {name}', rows)]).write(tmp_path / name)[0]
+        return Findings('x', title, [Table('t', 'Of 389 samples', rows)]).write(tmp_path / name)[0]
     return write
 
 
@@ -36,11 +36,12 @@ def test_digits_go_as_far_as_the_spread(mean, spread, text):
 
 def test_table_whose_rows_differ_is_left_out_and_named(tmp_path):
     def findings(rows):
-        tables = [Table('same', 'Same', [{'a': rows / 2}]), Table('other', 'Other', [{'k': 1}] * rows)]
+        tables = [Table('same', 'Same', [{'a': rows / 2}]), Table('other', 'Other', [{'k': 1}] * rows),
+                  Table('titled', f'Of {rows} samples', [{'k': 1}])]
         return Findings('x', 'X', tables).write(tmp_path / f'{rows}')[0]
 
     average = average_findings([findings(1), findings(2)])
-    assert [table.name for table in average.tables] == ['same'] and 'other' in average.notes[0]
+    assert [table.name for table in average.tables] == ['same'] and 'other, titled' in average.notes[0]
 
 
 def test_other_analyses_and_other_files_are_refused(write, tmp_path, capsys):
@@ -48,7 +49,7 @@ def test_other_analyses_and_other_files_are_refused(write, tmp_path, capsys):
     (tmp_path / 'text.json').write_text('hello')
     (tmp_path / 'list.json').write_text('[1]')
     cases = [
-        ([one], 'two runs'), ([one, write('b', [1., 2.])], 'other tables'),
+        ([one], 'two runs'), ([one, one], 'named twice'), ([one, write('b', [1., 2.])], 'other tables'),
         ([one, write('c', [1.], method='theirs')], 'other tables'),
         ([one, write('d', [1.], title='Else')], 'other tables'),
         ([one, tmp_path / 'text.json'], 'no findings'), ([one, tmp_path / 'list.json'], 'no findings'),
@@ -57,5 +58,6 @@ def test_other_analyses_and_other_files_are_refused(write, tmp_path, capsys):
     for paths, expected in cases:
         assert main(['average', *map(str, paths)]) == 2
         assert expected in capsys.readouterr().err
-    assert main(['average', str(one), str(one)]) == 0
-    assert '1.00 ± 0.00' in capsys.readouterr().out
+    assert main(['average', str(one), str(write('e', [3.])), '--output', str(tmp_path / 'out')]) == 0
+    assert '2.0 ± 1.4' in capsys.readouterr().out
+    assert '2.0 ± 1.4' in (tmp_path / 'out' / 't.csv').read_text()

@@ -151,6 +151,14 @@ def test_temperatures_stay_positive_where_likelihood_has_no_maximum():
     assert found.at_bound and found.of(everything).min() >= 1 / 32 - 1e-9 and found.gradient < 1e-6
 
 
+def test_highest_temperature_is_a_bound_too():
+    random = np.random.default_rng(0)
+    logits, targets = random.normal(size=(400, 5)).astype(np.float32), random.integers(0, 5, 400)
+    targets[:200] = logits[:200].argmin(1)  # worse than chance: no temperature is high enough
+    found = CalibrationSamples(logits, targets, np.zeros((400, 0), bool)).fit(np.arange(400), augmented=False)
+    assert found.at_bound and found.value == pytest.approx(32.)
+
+
 def test_fit_does_not_pass_as_converged_when_it_is_not(drawn, monkeypatch):
     def stopped(objective, start, **kwargs):
         return minimize(objective, start, **kwargs | {'options': {'maxiter': 1}})

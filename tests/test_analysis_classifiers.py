@@ -121,10 +121,10 @@ def test_wrong_input_is_an_error():
     few = [(images, torch.arange(10) % 9)]
     for match, call in {
         'no coded blocks': dict(model=random_network('resnext11_10x11d')),
-        'from 0 to 9': dict(classes=[0, 10]),
-        'one at least': dict(classes=[]),
-        r"classes are \[1.5\]": dict(classes=[1.5]),
-        r'classes are \[-1\]': dict(classes=[-1]),
+        'there is no class 10': dict(classes=[0, 10]),
+        'name one class': dict(classes=[]),
+        r'classes is \[1.5\]': dict(classes=[1.5]),
+        'there is no class -1': dict(classes=[-1]),
         'draws is 0': dict(draws=0),
         'train_limit is 0': dict(train_limit=0),
         'no samples': dict(validation=[]),

@@ -1,4 +1,6 @@
 """An explanation tells what the model and its codewords say, and shows it."""
+import copy
+
 import numpy as np
 import pytest
 import timm
@@ -23,6 +25,14 @@ def _one_thread(one_thread):
 def case():
     model = random_network(seed=3)
     return model, torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def test_runner_up_of_a_very_sure_model_is_the_second_highest_logit(case):
+    model, image = copy.deepcopy(case[0]), case[1]
+    model.fc.weight.data.zero_()
+    model.fc.bias.data = torch.tensor([0., 0., 0., 0., 0., 0., 500., 10., 90., 0.])  # whose other probabilities are 0
+    classes = explain(model, image, PIXELS, 'sure', NAMES).tables[0].rows
+    assert [row['class'] for row in classes[:3]] == [6, 8, 7]
 
 
 def test_tables_are_what_the_model_puts_out(case):

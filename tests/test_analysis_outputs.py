@@ -58,6 +58,10 @@ def test_samples_of_other_classes_have_no_targets(model, batches):
     far = [(images, target * 1000) for images, target in batches]
     outputs = collect_outputs(model, far, foreign=True)
     assert outputs.targets.tolist() == [-1] * 7
+    named = collect_outputs(model, far, ['their name'], foreign=True)
+    assert named.class_names == [], "the names of other classes are none of the model's"
+    with pytest.raises(ValueError, match='2 class names for 10'):
+        collect_outputs(model, batches, ['a', 'b'])
 
 
 def test_fingerprint_tells_models_apart_by_any_number_in_them(model):
@@ -90,6 +94,12 @@ def changed(outputs: Outputs, path, **arrays):
     ({'targets': np.array([0, 1, 2, 3, 4, 5, 10])}, 'targets go from 0 to 10, the model has 10'),
     ({'logits': np.zeros((7, 9), np.float32)}, 'codewords of layer2.0'),
     ({'energies/layer3.0': np.zeros((7, 9), np.float32)}, 'energies of layer3.0'),
+    ({'targets': np.zeros(7, np.float32)}, 'targets are of type float32'),
+    ({'logits': np.full((7, 10), np.nan, np.float32)}, 'logits are not all finite'),
+    ({'energies/layer2.0': np.full((7, 10), np.inf, np.float32)}, 'layer2.0 are not all finite'),
+    ({'energies/layer2.0': np.zeros((7, 10), np.int64)}, 'layer2.0 are of type int64'),
+    ({'codewords/layer2.0': np.zeros((10, 10), np.uint8)}, 'no coding scheme'),
+    ({'codewords/layer2.0': np.full((10, 10), 2, np.uint8)}, 'no coding scheme'),
     ({'about': np.array(json.dumps({'version': 99}))}, 'version 99'),
     ({'about': np.array('no json')}, 'no file of outputs'),
 ])

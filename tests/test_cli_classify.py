@@ -50,7 +50,7 @@ def test_all_is_written(digits_checkpoint, twin, tmp_path, capsys):
 
 def test_wrong_input_is_told_in_one_line_before_any_image_is_read(digits_checkpoint, twin, tmp_path, capsys):
     run = [digits_checkpoint, '--output', tmp_path / 'out']
-    assert 'classes are [10], expected one at least, from 0 to 9' in failure(capsys, *run, '--classes', 10)
+    assert 'there is no class 10: the model has 10 classes' in failure(capsys, *run, '--classes', 10)
     assert 'of no use without --stock' in failure(capsys, *run, '--stock-model', 'resnext11_10x11d')
     assert 'with coded blocks' in failure(capsys, *run, '--stock', digits_checkpoint)
     assert 'there is no checkpoint' in failure(capsys, *run, '--stock', tmp_path / 'none.pth')

@@ -66,6 +66,13 @@ def test_calibrator_of_the_command_calibrates_new_images(outputs_file, digits_ch
     assert torch.allclose(probabilities, calibrator.probabilities(outputs.logits[:count], decoded), atol=1e-4)
 
 
+def test_outputs_of_other_images_are_not_run_beside_these(outputs_file, digits_checkpoint, tmp_path, capsys):
+    for flags in (['--split', 'train'], ['--img-size', '16']):
+        argv = ['decode', str(outputs_file), '--checkpoint', str(digits_checkpoint), '--output', str(tmp_path), *flags]
+        assert main(argv) == 2
+        assert 'the outputs are of digits validation in 8 pixels, not of' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('arguments, message', [
     ([], 'Errno|No such file'),
     (['--checkpoint', 'CHECKPOINT'], 'of another model'),
@@ -76,6 +83,9 @@ def test_calibrator_of_the_command_calibrates_new_images(outputs_file, digits_ch
     (['--margins', '0.1'], '--margins is for running the network: give --checkpoint'),
     (['--batch-sizes', '2'], '--batch-sizes is for running the network'),
     (['somewhere'], 'DATA_DIR is for running the network'),
+    (['--split', 'train'], '--split is for running the network'),
+    (['--use-ema'], '--use-ema is for running the network'),
+    (['--device', 'cuda'], '--device is for running the network'),
 ])
 def test_decode_tells_bad_input_in_one_line(drawn_file, digits_checkpoint, tmp_path, capsys, arguments, message):
     source = drawn_file if arguments else tmp_path / 'missing.npz'

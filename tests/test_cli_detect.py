@@ -45,8 +45,17 @@ def test_attack_keeps_targets_and_leaves_the_accuracy_of_the_clean_images(folder
     assert main([*argv, '--attack', 'pgd', '--steps', '1', '--step-size', '1/255']) == 0
     weak = load_outputs(tmp_path / 'outputs-validation-pgd-8-255.npz')
     accuracy = 100 * (weak.predictions == weak.targets).mean()
-    assert f'accuracy under PGD, epsilon 0.03137, 1 steps of 0.003922: {accuracy:.2f} %' in capsys.readouterr().out
+    found = json.loads((tmp_path / 'evaluate-pgd-8-255.json').read_text())
+    assert 'under PGD, epsilon 0.03137, 1 steps of 0.003922' in found['title']
+    assert found['tables']['accuracy-pgd-8-255']['rows'][0]['accuracy'] == pytest.approx(accuracy)
     assert not (tmp_path / 'accuracy.csv').exists()
+
+
+def test_files_the_wrong_way_round_are_refused(folder, tmp_path, capsys):
+    own, attacked = folder / 'outputs-validation.npz', folder / 'outputs-validation-fgsm-1-5.npz'
+    run = ['--output', tmp_path]
+    assert 'attacked images' in failure(capsys, 'detect', attacked, '--against', own, *run)
+    assert 'the very outputs' in failure(capsys, 'detect', own, '--against', own, *run)
 
 
 def test_wrong_input_is_told_in_one_line(folder, tmp_path, capsys):

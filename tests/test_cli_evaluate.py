@@ -57,7 +57,13 @@ def test_training_split_and_images_of_other_classes(digits_checkpoint, tmp_path)
     assert main(['evaluate', str(digits_checkpoint), '--output', str(tmp_path), '--foreign', 'letters']) == 0
     foreign = load_outputs(tmp_path / 'outputs-letters.npz')
     assert foreign.logits.shape == (740, 10) and set(foreign.targets) == {-1}
-    assert main(['evaluate', str(digits_checkpoint), '--output', str(tmp_path), '--foreign', ':nowhere']) == 2
+    assert main(['evaluate', str(digits_checkpoint), '--output', str(tmp_path), '--foreign', 'letters',
+                 '--split', 'train']) == 0
+    assert len(load_outputs(tmp_path / 'outputs-letters-train.npz').targets) == 2368
+    for flags in (['--foreign', ':nowhere'], ['--foreign', ''], ['--foreign', 'letters', '--dataset', 'digits'],
+                  [str(tmp_path), '--foreign', 'letters']):
+        assert main(['evaluate', str(digits_checkpoint), *flags, '--output', str(tmp_path / 'none')]) == 2
+    assert not list((tmp_path / 'none').glob('*.npz'))
 
 
 def test_weights_alone_need_the_models_name(digits_checkpoint, tmp_path, capsys):
@@ -87,6 +93,10 @@ def test_wrong_input_is_told_in_one_line_before_anything_is_written(digits_check
     assert 'there is no checkpoint' in failure(capsys, 'evaluate', tmp_path / 'none.pth.tar', *run)
     (tmp_path / 'broken.pth.tar').write_bytes(digits_checkpoint.read_bytes()[:1000])
     assert 'cannot read the checkpoint' in failure(capsys, 'evaluate', tmp_path / 'broken.pth.tar', *run)
+    state = torch.load(digits_checkpoint, weights_only=True)
+    state['state_dict']['fc.weight'][3, 5] = float('nan')
+    torch.save(state, tmp_path / 'nan.pth.tar')
+    assert 'fc.weight in it is not finite' in failure(capsys, 'evaluate', tmp_path / 'nan.pth.tar', *run)
     stock = timm.create_model('resnext11_10x11d').state_dict()
     torch.save(stock, tmp_path / 'stock.pth')
     named = ['--dataset', 'digits', '--img-size', '8', *run]

@@ -128,6 +128,8 @@ def test_files_go_beside_the_checkpoint_by_default(digits_checkpoint, tmp_path):
     (['--classes', '3', '--output', 'broken.json/net.pth'], 'cannot write to --output broken.json'),
     (['--classes', '3', '--onnx', 'broken.json/net.onnx'], 'broken.json: '),
     (['--classes', '3', '--dataset', 'cats'], '--dataset cats'),
+    (['--classes', '3', '--output', 'net.pth', '--export', 'net.pth'], 'name the same file'),
+    (['--classes', '3', '--onnx', '.'], 'is a folder'),
 ])
 def test_wrong_input_is_one_line_and_writes_nothing(digits_checkpoint, tmp_path, monkeypatch, capsys, args, message):
     monkeypatch.chdir(tmp_path)

@@ -11,8 +11,8 @@ from .findings import Findings, Row, Table
 def average_findings(paths: Sequence[str | Path]) -> Findings:
     """Mean and sample standard deviation over runs, of every number in the tables of their JSON files.
 
-    Rows belong together by their place, and must have the same columns and texts: tables of which that is not so are
-    left out, and named. Whole numbers that are equal in all runs, as numbers of samples, stay as they are.
+    Rows belong together by their place; tables that have not the same title, columns and texts in all runs are left
+    out, and named. Whole numbers that are equal in all runs, as numbers of samples, stay as they are.
 
     Args:
         paths: `Findings.write`'s JSON files of one analysis, of two runs or more.
@@ -23,12 +23,14 @@ def average_findings(paths: Sequence[str | Path]) -> Findings:
     """
     if len(paths) < 2:
         raise ValueError(f'{len(paths)} file: give those of two runs at least')
+    if len({Path(path).resolve() for path in paths}) < len(paths):
+        raise ValueError('a file is named twice: give that of each run once')
     contents = [read_findings(path) for path in paths]
     first = contents[0]
     tables, left_out = [], []
     for name, table in first['tables'].items():
         same = [content['tables'].get(name) for content in contents]
-        if all(other and texts_of(other) == texts_of(table) for other in same):
+        if all(other and is_alike(other, table) for other in same):
             rows = zip(*(other['rows'] for other in same))
             tables.append(Table(name, table['title'], [average_row(row) for row in rows]))
         else:
@@ -36,7 +38,7 @@ def average_findings(paths: Sequence[str | Path]) -> Findings:
     others = [path for path, content in zip(paths, contents) if content['title'] != first['title']]
     if others or not tables:
         raise ValueError(f'{(others or paths[1:])[0]} has other tables than {paths[0]}: give the same analysis')
-    notes = [f'Left out, as their rows are not the same in all runs: {", ".join(left_out)}'] if left_out else []
+    notes = [f'Left out, with other titles or rows in some runs: {", ".join(left_out)}'] if left_out else []
     title = f'{first["title"]}: mean ± standard deviation over {len(paths)} runs'
     return Findings('average', title, tables, notes=notes)
 
@@ -50,6 +52,11 @@ def read_findings(path: str | Path) -> dict[str, Any]:
         return content
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f'{path} holds no findings: give the JSON file of an analysis, as evaluate.json') from error
+
+
+def is_alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two tables have the same title, which tells of which samples they are, and rows that match."""
+    return one['title'] == other['title'] and texts_of(one) == texts_of(other)
 
 
 def texts_of(table: dict[str, Any]) -> list[dict[str, str]]:

@@ -51,14 +51,14 @@ def explain(
     words = {block: model.codewords(block).float().cpu() for block in blocks}
     decoded = {block: int(early_decode(energy[None], words[block])) for block, energy in blocks.items()}
     probabilities = logits[0].float().cpu().softmax(0)
-    top = probabilities.topk(min(TOP, len(names)))
+    order = logits[0].float().cpu().topk(min(TOP, len(names))).indices  # of probabilities, many may be 0
     calibrated = None if calibrator is None else calibrator.predict(model, image)[0]
-    first, second = top.indices[:2].tolist()
+    first, second = order[:2].tolist()
     scaled = {block: (words[block][0].mean() * energy).numpy() for block, energy in blocks.items()}  # r E
     pairs = {block: words[block][[first, second]].numpy().astype(int) for block in blocks}
     agreeing = sum(index == first for index in decoded.values())
-    title = (f'{name}: {names[first]}, probability {float(top.values[0]):.3f}, named by {agreeing} of {len(blocks)} '
-             f'early decoders; runner-up {names[second]}')
+    title = (f'{name}: {names[first]}, probability {float(probabilities[first]):.3f}, named by {agreeing} of '
+             f'{len(blocks)} early decoders; runner-up {names[second]}')
     return Findings(
         f'explain-{name}',
         title,
@@ -66,7 +66,7 @@ def explain(
             Table(f'explain-{name}', 'Most probable classes, in percent', [
                 {'class': index, 'name': names[index], 'probability': 100 * value,
                  **({} if calibrated is None else {'calibrated': 100 * float(calibrated[index])})}
-                for index, value in zip(top.indices.tolist(), top.values.tolist())]),
+                for index, value in zip(order.tolist(), probabilities[order].tolist())]),
             Table(f'explain-{name}-decoders', 'Early decoders, and mean r E of the subNNs that work for one of the two '
                   'classes only', [
                       {'block': block, 'class': decoded[block], 'name': names[decoded[block]],

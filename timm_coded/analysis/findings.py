@@ -44,6 +44,13 @@ class Findings:
     pictures: list[Picture] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def named(self, suffix: str, words: str) -> 'Findings':
+        """The same with `-suffix` behind the names and `words` behind the titles, for an analysis done again."""
+        tables = [Table(f'{table.name}-{suffix}', f'{table.title}, {words}', table.rows) for table in self.tables]
+        pictures = [
+            Picture(f'{one.name}-{suffix}', f'{one.title}, {words}', one.figure) for one in self.pictures]
+        return Findings(f'{self.name}-{suffix}', f'{self.title}, {words}', tables, pictures, self.notes)
+
     def write(self, folder: str | Path) -> list[Path]:
         """Writes a CSV file for each table, a PNG for each picture and one JSON for all numbers; returns the paths."""
         folder = Path(folder)

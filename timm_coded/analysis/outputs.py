@@ -50,9 +50,27 @@ class Outputs:
         for name, (shape, expected) in shapes.items():
             if shape != expected:
                 raise ValueError(f'the {name} are {shape}, expected {expected} to go with logits {self.logits.shape}')
+        self.check_kinds()
         if self.targets.min() < -1 or self.targets.max() >= classes:
             raise ValueError(f'targets go from {self.targets.min()} to {self.targets.max()}, the model has {classes} '
                              'classes')
+
+    def check_kinds(self) -> None:
+        """Raises ValueError: an array is of another type, not finite, or no coding scheme; or names are missing."""
+        if self.targets.dtype.kind != 'i':
+            raise ValueError(f'the targets are of type {self.targets.dtype}, expected whole numbers')
+        for name, values in {'logits': self.logits, **self.energies}.items():
+            if values.dtype.kind != 'f':
+                raise ValueError(f'the values of {name} are of type {values.dtype}, expected floating-point numbers')
+            if not np.isfinite(values).all():
+                raise ValueError(f'the values of {name} are not all finite: the weights of the model, or the images, '
+                                 'are broken')
+        for block, words in self.codewords.items():
+            weights = words.sum(1, dtype=np.int64)
+            if not np.isin(words, (0, 1)).all() or weights.min() < 1 or weights.min() != weights.max():
+                raise ValueError(f'the codewords of {block} are no coding scheme: expected as many ones in each')
+        if self.class_names and len(self.class_names) != self.logits.shape[1]:
+            raise ValueError(f'there are {len(self.class_names)} class names for {self.logits.shape[1]} classes')
 
     @property
     def blocks(self) -> list[str]:
@@ -69,6 +87,7 @@ class Outputs:
         return {block: nearest_codewords(self.energies[block], self.codewords[block]) for block in self.blocks}
 
     def name_of(self, index: int) -> str:
+        """The name of class `index`, or its number."""
         return self.class_names[index] if self.class_names else str(index)
 
     def save(self, path: str | Path) -> None:
@@ -140,7 +159,7 @@ def collect_outputs(
     logits, *energies = (np.ascontiguousarray(part) for part in np.split(table, np.cumsum(widths)[:-1], axis=1))
     return Outputs(
         logits, dict(zip(blocks, energies)), np.full_like(targets, -1) if foreign else targets, codewords,
-        list(class_names), fingerprint(model), about or {})
+        [] if foreign else list(class_names), fingerprint(model), about or {})
 
 
 def check_coded(model: nn.Module) -> None:

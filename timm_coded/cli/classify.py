@@ -1,16 +1,17 @@
 """`timm-coded classify`: the binary classifiers of the classes."""
 import argparse
 
-from timm_coded.analysis.classifiers.classify import check_classes, classify
+from timm_coded.analysis.classifiers.classify import classify
 from timm_coded.analysis.classifiers.stock_subnns import StockNetwork
+from timm_coded.analysis.extraction.extract import check_classes
 from timm_coded.analysis.outputs import check_coded
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT, INDEX
-from timm_coded.train.trained import Trained, load_trained
+from timm_coded.train.trained import Images, Trained, load_trained
 
 from .common import (
-    add_checkpoint_arguments, add_data_arguments, add_output_argument, open_foreign, open_images, open_trained,
-    output_folder, publish,
+    add_checkpoint_arguments, add_data_arguments, add_output_argument, find_class, open_foreign, open_images,
+    open_trained, output_folder, publish,
 )
 
 DESCRIPTION = (
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_arguments(parser)
     add_data_arguments(parser)
     group = parser.add_argument_group('classifiers')
-    group.add_argument('--classes', type=INDEX, nargs='+', metavar='INDEX', help='of these classes; default: of all')
+    group.add_argument('--classes', nargs='+', metavar='CLASS', help='of these, indices or names; default: of all')
     group.add_argument('--train-limit', type=COUNT, metavar='IMAGES',
                        help='find the thresholds on so many training images of each class, drawn at random; default: '
                             'on all')
@@ -47,11 +48,11 @@ def add_stock_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     trained = open_trained(args)
     check_coded(trained.model)
-    classes = check_classes(args.classes, trained.model.num_classes)
     stock = open_stock(args, trained)
-    folder = output_folder(args)
     validation, train = open_images(args, trained), open_images(args, trained, 'train')
-    foreign = open_foreign(args, trained, args.foreign) if args.foreign else None
+    classes = named_classes(args, trained, validation)
+    foreign = open_foreign(args, trained)
+    folder = output_folder(args)
     findings, thresholds = classify(
         trained.model, train, validation, classes, validation.class_names, foreign, stock and stock.model,
         args.train_limit, args.draws, args.seed)
@@ -60,6 +61,13 @@ def run(args: argparse.Namespace) -> int:
     thresholds.save(path)
     print(f'thresholds of {len(classes)} classifiers: {path}')
     return 0
+
+
+def named_classes(args: argparse.Namespace, trained: Trained, images: Images) -> list[int]:
+    """The indices of --classes, by default of all."""
+    if args.classes is None:
+        return list(range(trained.model.num_classes))
+    return check_classes(trained.model, [find_class(text, images.class_names) for text in args.classes])
 
 
 def open_stock(args: argparse.Namespace, trained: Trained) -> Trained | None:

@@ -1,5 +1,6 @@
 """What the commands share: flags for a checkpoint and its images, and where findings go."""
 import argparse
+import difflib
 from pathlib import Path
 
 from timm_coded.analysis.detection.attacks import Attack, Attacked
@@ -29,6 +30,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--dataset', help="as for train_xla.py; default: the training's")
     group.add_argument('--split', default='validation', help='default: validation')
     group.add_argument('--img-size', type=COUNT, help='pixels; default: those of the evaluation while training')
+    group.add_argument('--skip-corrupt', type=INDEX, metavar='N', help="default: the training's, 0 but for that")
     group.add_argument('-b', '--batch-size', type=COUNT, help="default: the training's of evaluation")
     group.add_argument('-j', '--workers', type=INDEX, help="loader processes; default: the training's")
 
@@ -39,8 +41,8 @@ def add_output_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def open_trained(args: argparse.Namespace) -> Trained:
-    return load_trained(
-        args.checkpoint, args.device, args.model, {'eval_img_size': getattr(args, 'img_size', None)}, args.use_ema)
+    data_args = {'eval_img_size': getattr(args, 'img_size', None), 'skip_corrupt': getattr(args, 'skip_corrupt', None)}
+    return load_trained(args.checkpoint, args.device, args.model, data_args, args.use_ema)
 
 
 def open_images(args: argparse.Namespace, trained: Trained, split: str | None = None) -> Images:
@@ -49,22 +51,24 @@ def open_images(args: argparse.Namespace, trained: Trained, split: str | None = 
         split or args.split, args.dataset, args.data_dir, batch_size=args.batch_size, workers=args.workers)
 
 
-def open_foreign(args: argparse.Namespace, trained: Trained, name: str) -> Images:
-    """Images of classes that the model does not know: `name` is DATASET, DATASET:DATA_DIR or :DATA_DIR."""
-    dataset, _, data_dir = name.partition(':')
+def open_foreign(args: argparse.Namespace, trained: Trained, split: str = 'validation') -> Images | None:
+    """The images of --foreign, of classes that the model does not know: DATASET, DATASET:DATA_DIR or :DATA_DIR."""
+    if args.foreign is None:
+        return None
+    dataset, _, data_dir = args.foreign.partition(':')
     return trained.images(
-        'validation', dataset, data_dir or None, foreign=True, batch_size=args.batch_size, workers=args.workers)
+        split, dataset, data_dir or None, foreign=True, batch_size=args.batch_size, workers=args.workers)
 
 
 def outputs_of(trained: Trained, images: Images, foreign: bool = False, attack: Attack | None = None) -> Outputs:
     """One pass, over attacked images if an attack is given; what `foreign` means is in `collect_outputs`."""
     about = {
         'checkpoint': str(trained.path), 'model': trained.args.model, 'images': images.name,
-        'img_size': trained.args.eval_img_size or trained.config['input_size'][-1],
+        'img_size': trained.image_size,
     }
     batches = images
     if attack:
-        about['attack'] = str(attack)
+        about |= {'attack': str(attack), 'batch_size': images.batch_size}  # which the random starts depend on
         batches = Attacked(trained.model, images, attack, trained.config['mean'], trained.config['std'])
     return collect_outputs(trained.model, batches, images.class_names, about, foreign)
 
@@ -95,3 +99,22 @@ def publish(findings: Findings, folder: Path) -> None:
 def file_name(text: str) -> str:
     """`text` as part of a file's name."""
     return ''.join(letter if letter.isalnum() else '-' for letter in text).strip('-')
+
+
+def find_class(text: str, names: list[str]) -> int:
+    """The index that `text` is, or that of the class of this name."""
+    index = as_index(text)
+    if index is not None:
+        return index
+    if names.count(text) != 1:
+        near = difflib.get_close_matches(text, names, n=3)
+        raise UserError(f'the data set has {names.count(text) or "no"} classes of the name {text!r}'
+                        + (f'; did you mean {" or ".join(near)}?' if near else ': give a class index'))
+    return names.index(text)
+
+
+def as_index(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None

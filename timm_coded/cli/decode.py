@@ -5,9 +5,10 @@ from timm_coded.analysis.accuracy import check_targets
 from timm_coded.analysis.exits.early_decoding import RULES, check_same_model, decode_early
 from timm_coded.analysis.exits.early_exit import Agreement, Margin, check_rule
 from timm_coded.analysis.exits.exit_cost import spread_images
-from timm_coded.analysis.outputs import load_outputs
+from timm_coded.analysis.outputs import Outputs, load_outputs
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
+from timm_coded.train.trained import Images, Trained
 
 from .common import (
     add_checkpoint_arguments, add_data_arguments, add_output_argument, open_images, open_trained, output_folder,
@@ -55,11 +56,21 @@ def run(args: argparse.Namespace) -> int:
     check_same_model(outputs, trained.model)
     folder = output_folder(args)
     images = open_images(args, trained)
+    check_same_images(outputs, trained, images)
     sample = spread_images(images, images.num_images, args.images or 512)
     findings = decode_early(
         outputs, trained.model, sample, rules, args.batch_sizes or (1, 64), args.repeats or 5, args.timed or 64)
     publish(findings, folder)
     return 0
+
+
+def check_same_images(outputs: Outputs, trained: Trained, images: Images) -> None:
+    """Raises UserError: the outputs are not those of these images, and would be compared with others'."""
+    about = outputs.about
+    if about.get('attack') or (about.get('images'), about.get('img_size')) != (images.name, trained.image_size):
+        attacked = f', after {about["attack"]}' if about.get('attack') else ''
+        raise UserError(f'the outputs are of {about.get("images")} in {about.get("img_size")} pixels{attacked}, not of '
+                        f'{images.name} in {trained.image_size}: give the same images, by --split, --img-size, ...')
 
 
 def chosen_rules(args: argparse.Namespace) -> list[Margin | Agreement]:
@@ -70,8 +81,9 @@ def chosen_rules(args: argparse.Namespace) -> list[Margin | Agreement]:
 
 def check_no_measurement(args: argparse.Namespace) -> None:
     """Raises UserError: a flag is given that only a run of the network reads."""
-    names = (*MEASUREMENT, 'data_dir', 'dataset', 'img_size', 'batch_size', 'workers', 'model')
-    for name in names:
-        if getattr(args, name) is not None:
+    names = (*MEASUREMENT, 'data_dir', 'dataset', 'img_size', 'skip_corrupt', 'batch_size', 'workers', 'model')
+    others = {'split': 'validation', 'device': 'cpu', 'use_ema': False}
+    for name in (*names, *others):
+        if getattr(args, name) != others.get(name):
             flag = 'DATA_DIR' if name == 'data_dir' else '--' + name.replace('_', '-')
             raise UserError(f'{flag} is for running the network: give --checkpoint with it, or leave it out')

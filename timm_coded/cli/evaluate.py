@@ -2,7 +2,7 @@
 import argparse
 from fractions import Fraction
 
-from timm_coded.analysis.accuracy import evaluate_accuracy, percent
+from timm_coded.analysis.accuracy import evaluate_accuracy
 from timm_coded.analysis.detection.attacks import Attack
 from timm_coded.analysis.outputs import check_coded
 from timm_coded.train.errors import UserError
@@ -60,7 +60,7 @@ def attack_of(args: argparse.Namespace) -> Attack | None:
         return None
     if args.attack == 'fgsm' and given not in ([], ['epsilon']):
         raise UserError('--attack fgsm is one step of epsilon: leave out --steps and --step-size, or take pgd')
-    if args.foreign:
+    if args.foreign is not None:
         raise UserError('--attack needs the classes of the images, which --foreign ones do not have: give one of them')
     args.epsilon = args.epsilon or Fraction(8, 255)
     return Attack(args.attack, float(args.epsilon), args.steps or 10, args.step_size and float(args.step_size))
@@ -68,20 +68,28 @@ def attack_of(args: argparse.Namespace) -> Attack | None:
 
 def run(args: argparse.Namespace) -> int:
     attack = attack_of(args)
+    if args.foreign is not None and (args.data_dir or args.dataset):
+        raise UserError('--foreign says which images: leave out DATA_DIR and --dataset, or give --foreign '
+                        'DATASET:DATA_DIR')
     trained = open_trained(args)
     check_coded(trained.model)
     if attack and trained.device.type == 'xla':
         raise UserError('--attack needs gradients of batch norms in evaluation, which torch_xla does not have: take '
                         '--device cpu or cuda')
     folder = output_folder(args)
-    images = open_foreign(args, trained, args.foreign) if args.foreign else open_images(args, trained)
-    outputs = outputs_of(trained, images, foreign=bool(args.foreign), attack=attack)
-    name = f'{args.split}-{args.attack}-{args.epsilon}' if attack else args.foreign or args.split
+    foreign = open_foreign(args, trained, args.split)
+    outputs = outputs_of(trained, foreign or open_images(args, trained), foreign is not None, attack)
+    name = args.split
+    if attack:
+        name = f'{args.split}-{args.attack}-{args.epsilon}'
+    elif foreign:
+        name = args.foreign if args.split == 'validation' else f'{args.foreign}-{args.split}'
     path = folder / f'outputs-{file_name(name)}.npz'
     outputs.save(path)
-    if attack:
-        print(f'accuracy under {attack}: {percent(outputs.predictions == outputs.targets):.2f} %')
-    elif not args.foreign:
-        publish(evaluate_accuracy(outputs), folder)
+    if not foreign:
+        findings = evaluate_accuracy(outputs)
+        if attack:
+            findings = findings.named(file_name(name.removeprefix(args.split)), f'under {attack}')
+        publish(findings, folder)
     print(f'outputs of {len(outputs.targets)} images: {path}')
     return 0

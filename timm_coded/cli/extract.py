@@ -1,6 +1,5 @@
 """`timm-coded extract`: cuts the network of one class or several out of a checkpoint."""
 import argparse
-import difflib
 from pathlib import Path
 
 from timm_coded.analysis.extraction.compare import evaluate_extraction
@@ -17,7 +16,8 @@ from timm_coded.train.flags import INDEX
 from timm_coded.train.trained import Images, Trained
 
 from .common import (
-    add_checkpoint_arguments, add_data_arguments, file_name, open_images, open_trained, output_folder, publish,
+    add_checkpoint_arguments, add_data_arguments, as_index, file_name, find_class, open_images, open_trained,
+    output_folder, publish,
 )
 
 DESCRIPTION = (
@@ -81,25 +81,6 @@ def open_needed_images(args: argparse.Namespace, trained: Trained) -> Images | N
     return open_images(args, trained) if needed else None
 
 
-def find_class(text: str, names: list[str]) -> int:
-    """The index that `text` is, or that of the class of this name."""
-    index = as_index(text)
-    if index is not None:
-        return index
-    if names.count(text) != 1:
-        near = difflib.get_close_matches(text, names, n=3)
-        raise UserError(f'the data set has {names.count(text) or "no"} classes of the name {text!r}'
-                        + (f'; did you mean {" or ".join(near)}?' if near else ': give a class index'))
-    return names.index(text)
-
-
-def as_index(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        return None
-
-
 def describe(args: argparse.Namespace, trained: Trained, classes: list[int], names: list[str]) -> Extracted:
     """What the file says of the network."""
     flags = {flag: getattr(trained.args, flag) for flag in CODED_MODEL_FLAGS}
@@ -128,6 +109,12 @@ def output_path(args: argparse.Namespace) -> Path:
         OSError: one cannot be made.
         UserError: that of --output cannot be written to, or its file has no ending, by which the two names differ.
     """
+    files = [file for file in (args.output, args.export, args.onnx) if file]
+    if len({file.resolve() for file in files}) < len(files):
+        raise UserError('--output, --export and --onnx name the same file: give each another name')
+    for file in files:
+        if file.is_dir():
+            raise UserError(f'{file} is a folder: give the name of a file')
     if args.output and not args.output.suffix:
         raise UserError(f'--output {args.output} is the file of the network: give it an ending, such as .pth')
     named = '-'.join(map(file_name, args.classes)) if len(args.classes) <= NAMED_IN_FILE else (
@@ -137,4 +124,6 @@ def output_path(args: argparse.Namespace) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
     folder = output_folder(argparse.Namespace(
         checkpoint=args.checkpoint, output=args.output.parent if args.output else None))
-    return args.output or folder / f'extracted-{named}.pth'
+    path = args.output or folder / f'extracted-{named}.pth'
+    path.with_suffix('').mkdir(exist_ok=True)  # of the tables
+    return path

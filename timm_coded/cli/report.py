@@ -2,6 +2,7 @@
 import argparse
 import sys
 import time
+from pathlib import Path
 from typing import Callable, Iterator
 
 import numpy as np
@@ -10,7 +11,7 @@ from timm_coded.analysis.accuracy import evaluate_accuracy
 from timm_coded.analysis.activations.energy_map import energy_map
 from timm_coded.analysis.activations.magnitudes import activations, choose_blocks
 from timm_coded.analysis.calibration.calibrate import calibrate
-from timm_coded.analysis.classifiers.classify import check_classes, classify
+from timm_coded.analysis.classifiers.classify import classify
 from timm_coded.analysis.detection.attacks import Attack
 from timm_coded.analysis.detection.detect import detect
 from timm_coded.analysis.exits.early_decoding import decode_early
@@ -24,11 +25,11 @@ from timm_coded.analysis.page import render_page
 from timm_coded.analysis.paper import TABLES
 from timm_coded.analysis.removal.ablate import ablate
 from timm_coded.train.errors import UserError
-from timm_coded.train.flags import COUNT, INDEX
+from timm_coded.train.flags import COUNT
 from timm_coded.train.progress import duration
 from timm_coded.train.trained import Images, Trained
 
-from .classify import add_stock_arguments, open_stock
+from .classify import add_stock_arguments, named_classes, open_stock
 from .common import (
     add_checkpoint_arguments, add_data_arguments, add_output_argument, open_foreign, open_images, open_trained,
     output_folder, outputs_of,
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser)
     parser.add_argument('--foreign', metavar='DATASET[:DATA_DIR]', help='images of none of the classes')
     add_stock_arguments(parser)
-    parser.add_argument('--classes', type=INDEX, nargs='+', metavar='INDEX',
+    parser.add_argument('--classes', nargs='+', metavar='CLASS',
                         help='whose binary classifiers are tried; the first is extracted; default: all')
     parser.add_argument('--explained', type=COUNT, default=4, metavar='IMAGES',
                         help='how many images are explained, wrong predictions first; default: 4')
@@ -64,15 +65,15 @@ def run(args: argparse.Namespace) -> int:
     check_coded(trained.model)
     if trained.device.type == 'xla':
         raise UserError('--device xla: some analyses need eager execution; take cpu or cuda')
-    classes = check_classes(args.classes, trained.model.num_classes)
     stock = open_stock(args, trained)
     images = open_images(args, trained)
+    classes = named_classes(args, trained, images)
     train = open_images(args, trained, 'train') if 'classify' not in args.skip else None
-    foreign = open_foreign(args, trained, args.foreign) if args.foreign else None
+    foreign = open_foreign(args, trained)
     folder = output_folder(args)
     started = time.time()
     outputs = outputs_of(trained, images)
-    found = [evaluate_accuracy(outputs)]
+    found = [write(evaluate_accuracy(outputs), folder)]
     for name, analyse in (
             ('decode', lambda: decode_early(
                 outputs, trained.model, spread_images(images, images.num_images, TIMED_IMAGES))),
@@ -88,16 +89,20 @@ def run(args: argparse.Namespace) -> int:
             ('detect', lambda: detect(outputs, rejected(trained, images, foreign))),
     ):
         if name not in args.skip:
-            found.append(timed(name, analyse))
+            found.append(write(timed(name, analyse), folder))
     if 'explain' not in args.skip:
-        found += explained(trained, images, outputs, args.explained)
-    for findings in found:
-        findings.write(folder)
+        found += [write(findings, folder) for findings in explained(trained, images, outputs, args.explained)]
     path = folder / 'report.html'
     title = f'{trained.args.model}: {trained.path.parent.name or trained.path.name}'
     path.write_text(render_page(title, facts(trained, images, outputs, args, time.time() - started), found, TABLES))
     print(f'report: {path}')
     return 0
+
+
+def write(findings: Findings, folder: Path) -> Findings:
+    """Writes what was found as soon as it is: what follows may end in an error."""
+    findings.write(folder)
+    return findings
 
 
 def timed(name: str, analyse: Callable[[], Findings]) -> Findings:
@@ -121,7 +126,9 @@ def rejected(trained: Trained, images: Images, foreign: Images | None) -> dict[s
 
 
 def explained(trained: Trained, images: Images, outputs: Outputs, count: int) -> Iterator[Findings]:
-    """A few images, those of wrong predictions first."""
+    """A few images, those of wrong predictions first; none where outputs and images are not one to one."""
+    if len(outputs.targets) != images.num_images:
+        return
     order = np.argsort(outputs.predictions == outputs.targets, kind='stable')
     for index in sorted(order[:count].tolist()):
         image, target = images.image(index)
@@ -135,7 +142,7 @@ def facts(trained: Trained, images: Images, outputs: Outputs, args: argparse.Nam
     about = {
         'checkpoint': trained.path, 'weights': 'moving average' if args.use_ema else "the network's",
         'fingerprint': outputs.fingerprint, 'model': trained.args.model, 'images': images.name,
-        'number of images': images.num_images, 'pixels': outputs.about['img_size'], 'device': trained.replica.name,
+        'number of images': len(outputs.targets), 'pixels': outputs.about['img_size'], 'device': trained.replica.name,
         'time': duration(seconds),
     }
     return [{'what': name, 'value': str(value)} for name, value in about.items()]

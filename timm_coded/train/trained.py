@@ -53,6 +53,11 @@ class Trained:
     def device(self) -> torch.device:
         return self.replica.device
 
+    @property
+    def image_size(self) -> int:
+        """Pixels of a side, in the evaluation."""
+        return self.args.eval_img_size or self.config['input_size'][-1]
+
     def images(
             self,
             split: str = 'validation',
@@ -120,6 +125,7 @@ class Images:
         name: of the data set and the split.
         num_images: without fillers.
         class_names: by class index; empty where the data set does not tell.
+        batch_size: of every batch.
         dataset: item `i` is image `i` and its target, before any transform.
     """
 
@@ -127,6 +133,7 @@ class Images:
         self.dataset, self.class_names, self.name = dataset, names, name
         self.num_images = len(dataset)
         self.replica = trained.replica
+        self.batch_size = args.validation_batch_size or args.batch_size
         self.batches = create_evaluation_batches(args, dataset, trained.config, trained.replica)
         self.normalise = create_augment(args, trained.config, trained.replica)
 
@@ -180,11 +187,17 @@ def load_trained(
             args.scheme_source = [str(Path(folder, name)) for name in words]
             for name, file in zip(words, args.scheme_source):
                 CodingScheme(words[name].numpy()).save(file)
-        model = create_model(args)
+        try:
+            model = create_model(args)
+        except UserError as error:
+            raise UserError(str(error).replace(folder, str(path))) from error
     if coded_blocks(model) and not words:
         raise UserError(f'{path} has no codewords, {args.model} needs them: a stock checkpoint is no coded model yet, '
                         'train it with --initial-checkpoint')
     restore_model(model, weights, path, False)
+    for name, value in model.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise UserError(f'{path} is broken: {name} in it is not finite; give an earlier checkpoint')
     config = data_config(args, model)
     check_model(args, model, config)
     if replica.device.type == 'xla':

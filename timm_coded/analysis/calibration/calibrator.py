@@ -106,6 +106,9 @@ class Calibrator:
         if found != self.fingerprint:
             raise ValueError(f'the calibrator is of another model: of fingerprint {self.fingerprint}, this one has '
                              f'{found}; fit one by `timm-coded calibrate`')
+        if list(self.taus) != list(model.coded_blocks) or self.num_classes != model.num_classes:
+            raise ValueError(f'the calibrator is of {self.num_classes} classes and the blocks {", ".join(self.taus)}: '
+                             'the file is broken; fit one by `timm-coded calibrate`')
         self._known_model = weakref.ref(model)
 
     def save(self, path: str | Path) -> None:

@@ -21,8 +21,8 @@ class Temperature:
         taus: tau_i of each early decoder [n]; empty for Eq. (10).
         nll: mean negative log-likelihood of the samples of the fit.
         gradient: largest component of its projected gradient at the end.
-        at_bound: a temperature of the fit ended at the lowest that is allowed: where all samples of some pattern of
-            agreement are predicted right, the likelihood rises for ever as their temperature falls.
+        at_bound: a temperature of the fit ended at the lowest or the highest that is allowed: where all samples of some
+            pattern of agreement are predicted right, the likelihood rises for ever as their temperature falls.
     """
     value: float
     taus: np.ndarray
@@ -108,7 +108,7 @@ class CalibrationSamples:
                              f'steps, expected {TOLERANCE:.0e} at most; give more samples')
         result = Temperature(value, base * (up - down) / value, float(found.fun), gradient, False)
         reached = result.of(patterns[used])
-        result.at_bound = bool(reached.min() < LOWEST * NEAR_BOUND or reached.max() > HIGHEST)
+        result.at_bound = bool(reached.min() < LOWEST * NEAR_BOUND or reached.max() > HIGHEST / NEAR_BOUND)
         return result
 
 

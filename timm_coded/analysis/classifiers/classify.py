@@ -1,6 +1,5 @@
 """The binary classifier of each class: thresholds, precision, recall and F1, Section 4.3 of the paper."""
 import json
-import operator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable, Sequence
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from timm_coded.models import CodedResNet
 
+from ..extraction.extract import check_classes
 from ..findings import Findings, Picture, Table
 from ..outputs import check_coded, fingerprint
 from ..sampling import check_count, check_target_range
@@ -75,7 +75,7 @@ def classify(
         ValueError: the model is not coded, a class is out of range or has no images, or `stock` does not fit.
     """
     check_coded(model)
-    classes = check_classes(classes, model.num_classes)
+    classes = sorted(check_classes(model, range(model.num_classes) if classes is None else classes))
     check_count('draws', draws)
     networks = {'': model}
     if stock is not None:
@@ -149,23 +149,6 @@ def qualities(
         found[f'{kind}, all'] = quality(one)
         found[f'{kind}, {NEGATIVES_PER_POSITIVE} per positive'] = quality(one, draws, seed)
     return found
-
-
-def check_classes(classes: Sequence[int] | None, num_classes: int) -> list[int]:
-    """The class indices in ascending order, each once; all for None.
-
-    Raises:
-        ValueError: one is out of range.
-    """
-    if classes is None:
-        return list(range(num_classes))
-    try:
-        indices = sorted(set(map(operator.index, classes)))
-    except TypeError as error:
-        raise ValueError(f'classes are {classes}, expected class indices: {error}') from error
-    if not indices or indices[0] < 0 or indices[-1] >= num_classes:
-        raise ValueError(f'classes are {list(classes)}, expected one at least, from 0 to {num_classes - 1}')
-    return indices
 
 
 def check_positives(scores: Scores, num_classes: int, what: str) -> None:

@@ -29,10 +29,17 @@ def detect(outputs: Outputs, against: Mapping[str, Outputs]) -> Findings:
         ValueError: `outputs` are of foreign images, outputs are of different models, or there is nothing to tell apart.
     """
     check_targets(outputs)
+    if 'attack' in outputs.about:
+        raise ValueError(f'the samples to be trusted are of attacked images ({outputs.about["attack"]}): give those of '
+                         'the images as they are, and these to tell from them')
     for name, others in against.items():
         if others.fingerprint != outputs.fingerprint:
             raise ValueError(f'{name} has outputs of another model ({others.fingerprint}, not {outputs.fingerprint}): '
                              'evaluate one checkpoint for all')
+        pairs = [(outputs.logits, others.logits), *((outputs.energies[block], others.energies[block])
+                                                    for block in outputs.blocks)]
+        if all(np.array_equal(own, other) for own, other in pairs):
+            raise ValueError(f'{name} has the very outputs that it is to be told from: give those of other images')
     wrong = outputs.predictions != outputs.targets
     if not against and (wrong.all() or not wrong.any()):
         raise ValueError(f'all predictions are {"wrong" if wrong.any() else "right"}, so that there is nothing to tell '
