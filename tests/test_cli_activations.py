@@ -2,17 +2,18 @@
 import csv
 
 import pytest
+from run_command import run_command
 
 from timm_coded.cli import main
 
 
 @pytest.mark.parametrize('device', ['cpu', pytest.param('xla', marks=pytest.mark.slow)])
-def test_active_subnns_put_out_more(digits_checkpoint, tmp_path, capsys, device):
+def test_active_subnns_put_out_more(digits_checkpoint, tmp_path, device):
     if device == 'xla':
         pytest.importorskip('torch_xla')
-    argv = ['activations', str(digits_checkpoint), '--blocks', 'layer3.0', '--output', str(tmp_path), '-j', '0']
-    assert main([*argv, '--device', device, '-b', '200']) == 0
-    assert '389 samples' in capsys.readouterr().out
+    done = run_command('activations', digits_checkpoint, '--blocks', 'layer3.0', '--output', tmp_path, '-j', '0',
+                       '--device', device, '-b', '200')
+    assert done.returncode == 0 and '389 samples' in done.stdout, done.stderr
     with open(tmp_path / 'activations.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 10

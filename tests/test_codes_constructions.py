@@ -90,6 +90,7 @@ def test_words_of_32_subnns_with_8_active():
     check(octads.hamming_words(3000), 3000, 8, 4, 1)
 
 
+@pytest.mark.slow
 def test_hamming_words_are_all_there_are():
     words = octads.hamming_words(330460)
     assert len(words) == 330460 == len(np.unique(np.packbits(words, axis=1), axis=0))

@@ -45,6 +45,7 @@ def test_one_replica_stopped_in_mid_epoch_at_the_last_step_in_evaluation_and_at_
 
 
 # every eighth time they vote, and read the vote before
+@pytest.mark.slow
 def test_two_replicas_with_two_workers_each_stopped_in_mid_epoch_and_in_evaluation(wholes, tmp_path):
     stops = [(8, '16 steps of epoch 0'), (7, '22 steps of epoch 0')]
     flags = [*PAIR, '--workers', 2]
@@ -85,7 +86,7 @@ def test_images_of_the_steps_that_are_done_are_not_read_again(tmp_path, workers)
 @pytest.mark.parametrize('flags, workers, number, send, line', [
     (ALONE, 0, signal.SIGTERM, os.kill, '| step 2/22'),
     (ALONE, 2, signal.SIGINT, os.killpg, 'images to train'),
-    (PAIR, 2, signal.SIGINT, os.killpg, '| step 2/22'),
+    pytest.param(PAIR, 2, signal.SIGINT, os.killpg, '| step 2/22', marks=pytest.mark.slow),
     pytest.param(PAIR, 2, signal.SIGTERM, os.killpg, '| step 2/22', marks=pytest.mark.slow),
 ], ids=['term', 'int-workers', 'int-replicas', 'term-replicas'])
 def test_signal_stops_in_seconds_with_a_checkpoint_and_the_run_goes_on(
