@@ -1,4 +1,4 @@
-"""`timm-coded` in a process of its own: one that has opened XLA's runtime can no longer launch replicas, as tests do."""
+"""`timm-coded` in its own process: one that has opened XLA's runtime can no longer launch replicas, as tests do."""
 import subprocess
 import sys
 
