@@ -47,7 +47,7 @@ def test_killed_loader_worker_ends_the_run_with_the_cause(flags):
         assert_ends(run, 2, 'a loader process died', '--workers')
 
 
-@pytest.mark.parametrize('rank', [0, 1])
+@pytest.mark.parametrize('rank', [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_replica_ends_the_run_with_the_cause(pair, rank):
     with Run(*pair) as run:
         run.wait_for('| step 2/22')

@@ -72,7 +72,7 @@ def test_xla_with_each_session_in_a_process_of_its_own(wholes, tmp_path, flags, 
     assert_same_run(in_sessions(tmp_path, flags, stops), wholes(flags))
 
 
-@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('workers', [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_images_of_the_steps_that_are_done_are_not_read_again(tmp_path, workers):
     argv = [
         *ALONE, '--epochs', 1, '--output', tmp_path, '--experiment', 'run', '--resume', 'auto', '--workers', workers]
@@ -85,7 +85,7 @@ def test_images_of_the_steps_that_are_done_are_not_read_again(tmp_path, workers)
 # a terminal's and many a scheduler's signals reach all processes; at 'images to train' the workers are yet to start
 @pytest.mark.parametrize('flags, workers, number, send, line', [
     (ALONE, 0, signal.SIGTERM, os.kill, '| step 2/22'),
-    (ALONE, 2, signal.SIGINT, os.killpg, 'images to train'),
+    pytest.param(ALONE, 2, signal.SIGINT, os.killpg, 'images to train', marks=pytest.mark.slow),
     pytest.param(PAIR, 2, signal.SIGINT, os.killpg, '| step 2/22', marks=pytest.mark.slow),
     pytest.param(PAIR, 2, signal.SIGTERM, os.killpg, '| step 2/22', marks=pytest.mark.slow),
 ], ids=['term', 'int-workers', 'int-replicas', 'term-replicas'])
@@ -104,7 +104,10 @@ def test_signal_stops_in_seconds_with_a_checkpoint_and_the_run_goes_on(
     assert_same_run(tmp_path / 'run', wholes(flags))
 
 
-@pytest.mark.parametrize('flags', [[*ALONE, '--workers', '2'], [*PAIR, '--workers', '2']], ids=['1', '2'])
+@pytest.mark.parametrize('flags', [
+    [*ALONE, '--workers', '2'],
+    pytest.param([*PAIR, '--workers', '2'], marks=pytest.mark.slow),
+], ids=['1', '2'])
 def test_second_interrupt_ends_at_once(tmp_path, flags):
     argv = [*flags, '--recovery-interval', 5, '--output', tmp_path, '--experiment', 'run']
     with Run(*argv, fault=('slow_write',)) as run:
