@@ -134,3 +134,12 @@ print(len(outputs.targets), len(images), trained.replica.compiles()[0] - before,
 '''
     done = subprocess.run([sys.executable, '-c', script, digits_checkpoint], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1:] == ['389 5 1 []'], done.stderr
+
+
+def test_files_are_whole_though_the_reader_of_the_tables_has_gone(digits_checkpoint, tmp_path):
+    command = [sys.executable, '-m', 'timm_coded.cli', 'evaluate', str(digits_checkpoint), '--output', str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.wait(timeout=300) == 0
+    assert json.loads((tmp_path / 'evaluate.json').read_text())['tables']['accuracy']['rows']
+    assert load_outputs(tmp_path / 'outputs-validation.npz').logits.shape == (389, 10)

@@ -74,6 +74,10 @@ def test_calibrator_is_that_of_the_model(digits_checkpoint, files, tmp_path, cap
     first = tables['explain-digit-0']['rows'][0]
     assert 0 < first['calibrated'] < first['probability'], 'a higher temperature is less sure'
     capsys.readouterr()
+    calibrator.about = {'at_bound': True}
+    calibrator.save(tmp_path / 'own.json')
+    assert main([str(word) for word in [*argv, tmp_path / 'own.json']]) == 0
+    assert 'do not trust the calibrated probabilities' in capsys.readouterr().out
     calibrator.fingerprint = 'other'
     calibrator.save(tmp_path / 'other.json')
     assert 'another model' in failure(capsys, *argv, tmp_path / 'other.json')

@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
     outputs = load_outputs(args.outputs)
     folder = output_folder(args)
     findings, calibrator = calibrate(outputs, args.splits, args.seed)
-    publish(findings, folder)
     path = folder / 'calibrator.json'
     calibrator.save(path)
+    publish(findings, folder)
     print(f'calibrator: {path}')
     return 0

@@ -56,9 +56,9 @@ def run(args: argparse.Namespace) -> int:
     findings, thresholds = classify(
         trained.model, train, validation, classes, validation.class_names, foreign, stock and stock.model,
         args.train_limit, args.draws, args.seed)
-    publish(findings, folder)
     path = folder / 'classifiers.json'
     thresholds.save(path)
+    publish(findings, folder)
     print(f'thresholds of {len(classes)} classifiers: {path}')
     return 0
 

@@ -91,9 +91,10 @@ def output_folder(args: argparse.Namespace) -> Path:
 
 
 def publish(findings: Findings, folder: Path) -> None:
-    """Prints the tables and writes all files."""
+    """Writes all files and prints the tables; in this order, so that a pipe that ends early costs no file."""
+    paths = findings.write(folder)
     print(findings.text())
-    print('\nwritten: ' + ', '.join(map(str, findings.write(folder))))
+    print('\nwritten: ' + ', '.join(map(str, paths)))
 
 
 def file_name(text: str) -> str:

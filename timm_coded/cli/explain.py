@@ -44,7 +44,11 @@ def run(args: argparse.Namespace) -> int:
     folder = output_folder(args)
     for name, image in images.items():
         pixels = trained.pixels(image)[0].permute(1, 2, 0).numpy()
-        publish(explain(trained.model, image, pixels, name, names, calibrator), folder)
+        findings = explain(trained.model, image, pixels, name, names, calibrator)
+        if calibrator and calibrator.about.get('at_bound'):
+            findings.notes.append('The fit of the calibrator had no maximum, for want of wrong predictions: do not trust '
+                                  'the calibrated probabilities.')
+        publish(findings, folder)
     return 0
 
 

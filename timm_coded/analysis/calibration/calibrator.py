@@ -31,7 +31,7 @@ class Calibrator:
         fingerprint: of the model, as `outputs.fingerprint` gives it.
         num_classes: K.
         samples: how many it was fitted to.
-        about: where they come from, for the reader.
+        about: where they come from, for the reader; 'at_bound': whether the fit had no maximum (see `Temperature`).
     """
     temperature: float
     taus: dict[str, float]
@@ -120,7 +120,8 @@ def fit_calibrator(outputs: Outputs, samples: CalibrationSamples) -> tuple[Calib
     found = samples.fit(np.arange(len(samples)), augmented=True)
     taus = dict(zip(outputs.blocks, found.taus.tolist()))
     calibrator = Calibrator(
-        float(found.value), taus, outputs.fingerprint, outputs.logits.shape[1], len(samples), outputs.about)
+        float(found.value), taus, outputs.fingerprint, outputs.logits.shape[1], len(samples),
+        {**outputs.about, 'at_bound': found.at_bound})
     return calibrator, found
 
 
