@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
         pixels = trained.pixels(image)[0].permute(1, 2, 0).numpy()
         findings = explain(trained.model, image, pixels, name, names, calibrator)
         if calibrator and calibrator.about.get('at_bound'):
-            findings.notes.append('The fit of the calibrator had no maximum, for want of wrong predictions: do not trust '
-                                  'the calibrated probabilities.')
+            findings.notes.append('The fit of the calibrator had no maximum, for want of wrong predictions: do not '
+                                  'trust the calibrated probabilities.')
         publish(findings, folder)
     return 0
 
