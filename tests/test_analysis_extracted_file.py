@@ -13,7 +13,7 @@ from cutting import random_model
 
 from timm_coded import extract_classes, load_extracted
 from timm_coded.analysis.extraction.extracted_file import Extracted, save_extracted
-from timm_coded.analysis.extraction.thresholds import read_threshold
+from timm_coded.analysis.thresholds import read_threshold
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 

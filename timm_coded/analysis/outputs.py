@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from timm_coded.codes import CodingScheme
+from timm_coded.models import early_decode
+
 VERSION = 1
 
 
@@ -66,9 +69,10 @@ class Outputs:
                 raise ValueError(f'the values of {name} are not all finite: the weights of the model, or the images, '
                                  'are broken')
         for block, words in self.codewords.items():
-            weights = words.sum(1, dtype=np.int64)
-            if not np.isin(words, (0, 1)).all() or weights.min() < 1 or weights.min() != weights.max():
-                raise ValueError(f'the codewords of {block} are no coding scheme: expected as many ones in each')
+            try:
+                CodingScheme(words)
+            except ValueError as error:
+                raise ValueError(f'the codewords of {block} are no coding scheme: {error}') from error
         if self.class_names and len(self.class_names) != self.logits.shape[1]:
             raise ValueError(f'there are {len(self.class_names)} class names for {self.logits.shape[1]} classes')
 
@@ -83,8 +87,11 @@ class Outputs:
         return self.logits.argmax(1)
 
     def decoded(self) -> dict[str, np.ndarray]:
-        """Classes that each early decoder names, [S], as `timm_coded.models.early_decode` does (Section 4.4)."""
-        return {block: nearest_codewords(self.energies[block], self.codewords[block]) for block in self.blocks}
+        """Classes that each early decoder names, [S] int64 (Section 4.4)."""
+        return {
+            block: early_decode(torch.from_numpy(energies), torch.tensor(self.codewords[block])).numpy()
+            for block, energies in self.energies.items()
+        }
 
     def name_of(self, index: int) -> str:
         """The name of class `index`, or its number."""
@@ -169,9 +176,11 @@ def check_coded(model: nn.Module) -> None:
                          'coded_resnext50_32x4d')
 
 
-def nearest_codewords(energies: np.ndarray, codewords: np.ndarray) -> np.ndarray:
-    """Row numbers of the codewords [K, N] nearest to the energies [S, N]: those of the largest inner product."""
-    return (energies @ codewords.T.astype(energies.dtype)).argmax(1)
+def check_block_names(blocks: Iterable[str], coded_blocks: list[str]) -> None:
+    """Raises ValueError: one of the blocks is not coded."""
+    for block in blocks:
+        if block not in coded_blocks:
+            raise ValueError(f'{block!r} is not a coded block; the coded blocks are {", ".join(coded_blocks)}')
 
 
 def fingerprint(model: nn.Module) -> str:

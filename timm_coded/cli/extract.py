@@ -8,8 +8,8 @@ from timm_coded.analysis.extraction.extract import check_classes, extract_classe
 from timm_coded.analysis.extraction.extracted_file import Extracted, save_extracted
 from timm_coded.analysis.extraction.latency import check_timed
 from timm_coded.analysis.extraction.restricted import check_several
-from timm_coded.analysis.extraction.thresholds import read_threshold
 from timm_coded.analysis.outputs import check_coded, fingerprint
+from timm_coded.analysis.thresholds import read_threshold
 from timm_coded.train.build import CODED_MODEL_FLAGS
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import INDEX

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ..findings import Findings, Picture, Row, Table
-from ..outputs import check_coded
+from ..outputs import check_block_names, check_coded
 from .histograms import BINS, SubnnHistograms
 
 PAPER_BLOCK = 'layer3.1'  # the second block of the third stage
@@ -59,9 +59,7 @@ def activations(
 def choose_blocks(model: nn.Module, blocks: Sequence[str]) -> list[str]:
     """Raises ValueError: the model has no coded blocks, or not those named."""
     check_coded(model)
-    for block in blocks:
-        if block not in model.coded_blocks:
-            raise ValueError(f'{block!r} is not a coded block; the coded blocks are {", ".join(model.coded_blocks)}')
+    check_block_names(blocks, model.coded_blocks)
     if blocks:
         return list(dict.fromkeys(blocks))
     return [PAPER_BLOCK if PAPER_BLOCK in model.coded_blocks else model.coded_blocks[-1]]

@@ -1,7 +1,4 @@
 """The binary classifier of each class: thresholds, precision, recall and F1, Section 4.3 of the paper."""
-import json
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Iterable, Sequence
 
 import numpy as np
@@ -13,6 +10,7 @@ from ..extraction.extract import check_classes
 from ..findings import Findings, Picture, Table
 from ..outputs import check_coded, fingerprint
 from ..sampling import check_count, check_target_range
+from ..thresholds import Thresholds
 from .binary import NEGATIVES_PER_POSITIVE, Quality, count, f1_thresholds, quality, with_foreign
 from .class_scores import Scores, collect_scores
 from .class_subset import ClassSubset
@@ -22,24 +20,6 @@ from .tables import class_rows, mean_row, notes
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 DISTRIBUTIONS = 10  # classes whose outputs are shown, as in Fig. 7
-
-
-@dataclass
-class Thresholds:
-    """From which logit on the extracted classifier of a class names an image one of the class.
-
-    Attributes:
-        fingerprint: of the whole model, as `fingerprint` gives it.
-        thresholds: by class index.
-        class_names: of all classes, or none.
-    """
-    fingerprint: str
-    thresholds: dict[int, float]
-    class_names: list[str]
-
-    def save(self, path: str | Path) -> None:
-        """JSON with the attributes; class indices are keys and so text."""
-        Path(path).write_text(json.dumps(vars(self), indent=1) + '\n')
 
 
 def classify(

@@ -1,6 +1,6 @@
 """What leaving early saves: multiply-accumulates, counted, and time, measured."""
-import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Iterable, Sequence
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import trange
 
 from ..outputs import check_coded
+from ..stopwatch import time_call
 from .decoding import check_evaluation, decode_with_margin
 from .early_exit import EarlyExit, Exits, Rule
 
@@ -160,22 +161,15 @@ def take_turns(networks: dict, batches: Sequence[Tensor], repeats: int) -> dict:
     seconds = {name: [] for name in networks}
     for repeat in trange(repeats + 1, desc=f'time, batches of {len(batches[0])}', disable=None, leave=False):
         for name, network in networks.items():
-            taken = time_batches(network, batches)
+            taken = time_call(partial(run_batches, network, batches), batches[0].device) / 1000
             if repeat:  # the first warms up
                 seconds[name].append(taken)
     return seconds
 
 
-def time_batches(network: nn.Module, batches: Sequence[Tensor]) -> float:
-    """Seconds for all batches, with all that is left to a GPU."""
-    on_gpu = batches[0].device.type == 'cuda'
-    if on_gpu:
-        torch.cuda.synchronize(batches[0].device)
-    start = time.perf_counter()
+def run_batches(network: nn.Module, batches: Sequence[Tensor]) -> None:
+    """All that it takes to name the classes."""
     for batch in batches:
         found = network(batch)
         if isinstance(found, Tensor):
             found.argmax(1)
-    if on_gpu:
-        torch.cuda.synchronize(batches[0].device)
-    return time.perf_counter() - start

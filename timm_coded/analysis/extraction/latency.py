@@ -1,6 +1,5 @@
 """Measured time of an extracted network beside that of the full one."""
 import platform
-import time
 from typing import Callable
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..findings import Row, Table
+from ..stopwatch import time_call
 from .sizes import BATCH_SIZES
 
 WARM_UP = 2
@@ -58,20 +58,11 @@ def interleaved_times(calls: list[Callable[[], Tensor]], images: Tensor, repeats
     times = np.empty((len(calls), repeats))
     for _ in range(WARM_UP):
         for call in calls:
-            timed(call, images.device)
+            time_call(call, images.device)
     for repeat in range(repeats):
         for index in range(len(calls))[::1 if repeat % 2 == 0 else -1]:
-            times[index, repeat] = timed(calls[index], images.device)
+            times[index, repeat] = time_call(calls[index], images.device)
     return times
-
-
-def timed(call: Callable[[], Tensor], device: torch.device) -> float:
-    """Milliseconds, until the device has done it."""
-    wait(device)
-    start = time.perf_counter()
-    call()
-    wait(device)
-    return 1000 * (time.perf_counter() - start)
 
 
 def check_timed(device: torch.device) -> None:
@@ -79,11 +70,6 @@ def check_timed(device: torch.device) -> None:
     if device.type not in ('cpu', 'cuda'):
         raise ValueError(f'the time of a forward pass is measured on cpu and cuda, the model is on {device.type}: take '
                          'another device, or 0 repeats')
-
-
-def wait(device: torch.device) -> None:
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
 
 
 def iqr(values: np.ndarray) -> float:

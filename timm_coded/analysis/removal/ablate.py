@@ -9,7 +9,7 @@ from torch import Tensor
 from timm_coded.models import CodedResNet
 
 from ..findings import Findings, Picture, Table
-from ..outputs import check_coded
+from ..outputs import check_block_names, check_coded
 from ..sampling import check_count, check_target_range
 from ..staged import block_index, forward_from, masks_per_pass, materialised
 from .rows import KINDS, Removal, block_rows, plot_removal
@@ -144,9 +144,7 @@ def check_blocks(blocks: Sequence[str] | None, coded: Sequence[str]) -> list[str
     """
     if blocks is None:
         return list(coded)
-    for block in blocks:
-        if block not in coded:
-            raise ValueError(f'{block!r} is not a coded block; the coded blocks are {", ".join(coded)}')
+    check_block_names(blocks, coded)
     if not blocks:
         raise ValueError(f'no block is named; the coded blocks are {", ".join(coded)}')
     return [block for block in coded if block in blocks]

@@ -1,7 +1,26 @@
-"""Thresholds of the binary classifiers, as `timm-coded classify` writes them."""
+"""Thresholds of the binary classifiers in a file: `timm-coded classify` writes it, `timm-coded extract` reads it."""
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass
+class Thresholds:
+    """From which logit on the extracted classifier of a class names an image one of the class.
+
+    Attributes:
+        fingerprint: of the whole model, as `fingerprint` gives it.
+        thresholds: by class index.
+        class_names: of all classes, or none.
+    """
+    fingerprint: str
+    thresholds: dict[int, float]
+    class_names: list[str]
+
+    def save(self, path: str | Path) -> None:
+        """JSON with the attributes; class indices are keys and so text."""
+        Path(path).write_text(json.dumps(vars(self), indent=1) + '\n')
 
 
 def read_threshold(path: str | Path, fingerprint: str, index: int) -> float:
