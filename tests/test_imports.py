@@ -10,14 +10,17 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / 'timm_coded'
 SOURCES = sorted(PACKAGE.rglob('*.py')) + [ROOT / 'train_xla.py']
 
-# What each part may import of the others: codes <- models <- loss, analysis <- train <- cli, train_xla.py.
+# What each part may import of the others: codes <- models <- loss, analysis <- train <- cli, train_xla.py,
+# and speed <- tpu between train and cli.
 ALLOWED = {
     'codes': {'codes'},
     'models': {'codes', 'models'},
     'loss': {'codes', 'models', 'loss'},
     'analysis': {'codes', 'models', 'analysis'},
     'train': {'codes', 'models', 'loss', 'analysis', 'train'},
-    'cli': {'codes', 'models', 'loss', 'analysis', 'train', 'cli'},
+    'speed': {'models', 'loss', 'analysis', 'train', 'speed'},
+    'tpu': {'models', 'loss', 'analysis', 'train', 'speed', 'tpu'},
+    'cli': {'codes', 'models', 'loss', 'analysis', 'train', 'speed', 'tpu', 'cli'},
     'train_xla': {'codes', 'models', 'loss', 'train'},
     '__init__': {'codes', 'models', 'loss', 'analysis'},
 }
@@ -53,6 +56,8 @@ def test_only_the_seam_knows_the_device_and_nothing_of_timm_is_private(path):
     names = imported_names(path)
     if path != PACKAGE / 'train' / 'replicas.py':
         assert not [name for name in names if name.split('.')[0] == 'torch_xla' or name.startswith('torch.distributed')]
+    if PACKAGE / 'tpu' not in path.parents:
+        assert not [name for name in names if name.split('.')[0] in ('jax', 'jaxlib', 'libtpu')]
     assert not [name for name in names if name.split('.')[0] == 'timm' and '._' in name]
     if 'codes' in path.parts:
         assert {name.split('.')[0] for name in names} <= sys.stdlib_module_names | {'numpy', 'timm_coded'}

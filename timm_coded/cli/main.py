@@ -22,6 +22,11 @@ COMMANDS = {
     'explain': 'why the model names a class for an image',
     'report': 'all of it for one checkpoint as one HTML page',
     'average': 'mean and spread of the same analysis of several runs',
+    'benchmark': 'training and inference of models side by side, by the stopwatch',
+    'input': 'images a second that the host can load, in cores',
+    'host': "what a training step costs the host on XLA, but for the device's own work",
+    'estimate': "a TPU compiler's estimate of a step: time, memory, costliest instructions; no TPU needed",
+    'scaling': 'time, efficiency and cost from 1 to 256 chips, on paper',
 }
 
 

@@ -6,4 +6,5 @@ from .codeword_buffers import checkpoint_filter_fn
 from .cut import cut_subnns, keep_classes
 from .early_decode import early_decode
 from .energy import subnn_energies
+from .materialised import materialise_subnns
 from .packed_conv import PackedConv2d, pack_grouped_convs, unpack_grouped_convs

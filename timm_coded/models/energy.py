@@ -36,12 +36,13 @@ def subnn_energies(z: Tensor, weight: Tensor, num_subnns: int, pack: int = 0) ->
     if pack > 0:
         kernel = block_diagonal(gram.reshape(width, d, 1, 1), num_subnns, pack)
         product = F.conv2d(z, kernel, groups=num_subnns // pack)
-        terms = (_accumulable(product) * _accumulable(z)).reshape(batch, num_subnns, -1).sum(2)
+        terms = (accumulable(product) * accumulable(z)).reshape(batch, num_subnns, -1).sum(2)
     else:
         pixels = z.reshape(batch, num_subnns, d, height * depth)
-        terms = (_accumulable(pixels @ pixels.transpose(2, 3)) * _accumulable(gram)).sum((2, 3))
+        terms = (accumulable(pixels @ pixels.transpose(2, 3)) * accumulable(gram)).sum((2, 3))
     return (terms / (channels * height * depth)).clamp_min(0.)
 
 
-def _accumulable(x: Tensor) -> Tensor:
+def accumulable(x: Tensor) -> Tensor:
+    """In a type whose sums over pixels are exact enough: float32 at least."""
     return x if x.dtype == torch.float64 else x.float()

@@ -86,7 +86,7 @@ def train_epoch(
         after_step: called after each step, with the number of steps that the epoch has had.
         profile: passes the steps on, and may look at them.
     """
-    replica, model, optimizer = training.replica, training.model, training.optimizer
+    replica, model = training.replica, training.model
     model.train()
     micro_batches = grouped(replica.send(batches), training.accumulation)
     steps = first_step + len(batches) // training.accumulation
@@ -96,14 +96,7 @@ def train_epoch(
             backward(training, batch, sums, finite)
             if micro + 1 < len(group):
                 replica.end_step()
-        replica.peers.average([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
-        if training.clip_grad is not None:
-            exclude_head = training.clip_mode == 'agc'
-            dispatch_clip_grad(model_parameters(model, exclude_head), training.clip_grad, mode=training.clip_mode)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=training.accumulation == 1)
-        if training.ema is not None:
-            training.ema.update(model, step=epoch * steps + step + 1)
+        update(training, epoch * steps + step + 1)
         replica.end_step()
         after_step(step + 1)
     replica.peers.average(running_statistics(*training.models()))
@@ -125,6 +118,20 @@ def backward(training: Training, batch: list[Tensor], sums: Sums, finite: Finite
     count = count_images(target)
     sums.add(count, loss_sums(criterion, count))
     finite.add([criterion.parts[term] for term in finite.terms])
+
+
+def update(training: Training, steps: int) -> None:
+    """Moves the model by its gradients, averaged over the replicas, and clears them; `steps` of the run, this included.
+    """
+    model = training.model
+    training.replica.peers.average([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+    if training.clip_grad is not None:
+        exclude_head = training.clip_mode == 'agc'
+        dispatch_clip_grad(model_parameters(model, exclude_head), training.clip_grad, mode=training.clip_mode)
+    training.optimizer.step()
+    training.optimizer.zero_grad(set_to_none=training.accumulation == 1)
+    if training.ema is not None:
+        training.ema.update(model, step=steps)
 
 
 @torch.no_grad()
