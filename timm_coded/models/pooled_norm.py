@@ -31,7 +31,8 @@ def conv_pool_norm(x: Tensor, conv: nn.Conv2d, bn: nn.BatchNorm2d, pool: nn.MaxP
     norm, there also those that its rounding makes equal.
     """
     sign = torch.where(bn.weight < 0, -1., 1.).to(bn.weight.dtype).detach()
-    y = F.conv2d(x, conv.weight * sign[:, None, None, None], None, conv.stride, conv.padding, conv.dilation, conv.groups)
+    weight = conv.weight * sign[:, None, None, None]
+    y = F.conv2d(x, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
     if bn.training:
         values = accumulable(y)
         mean = values.mean((0, 2, 3))
