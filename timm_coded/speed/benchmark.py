@@ -1,4 +1,5 @@
 """Training and inference of models side by side, by the stopwatch: the columns of the paper's Table 5 and more."""
+import os
 import platform
 from itertools import product
 from typing import Sequence
@@ -97,9 +98,11 @@ def speed_rows(comparison: Comparison, setting: Setting) -> list[Row]:
 
 
 def describe(setting: Setting, replica: Replica) -> str:
-    """Device, threads, release and setting."""
-    cpu = f'{platform.machine()}, {torch.get_num_threads()} threads'
-    kind = torch.cuda.get_device_name(replica.device) if setting.device == 'cuda' else cpu
+    """Device, release and setting."""
+    kind = {
+        'cpu': f'{platform.machine()}, {torch.get_num_threads()} threads',
+        'xla': f'host: {platform.machine()}, {os.cpu_count()} cores',
+    }.get(setting.device) or torch.cuda.get_device_name(replica.device)
     precision = 'float32' if setting.amp_dtype is None else f'autocast {str(setting.amp_dtype).removeprefix("torch.")}'
     options = [name for name, chosen in
                (('channels_last', setting.channels_last), ('torch.compile', setting.compiled)) if chosen]

@@ -11,9 +11,9 @@ from ..train.errors import UserError
 from .contestant import Case
 from .forms import create_form
 
-TITLE = ("Parameters, and multiply-accumulates of the forward pass (Table 5's GFlops) by PyTorch's counter: convolutions "
-         'and matrix products, those of the energies included, element-wise operations not; padded: with those that '
-         'lane packing adds')
+TITLE = ('Parameters, and multiply-accumulates of the forward pass (GFlops of Table 5) by PyTorch\'s counter: those of '
+         'convolutions and matrix products, the energies\' included, but not element-wise operations; padded: with those '
+         'that lane packing adds')
 
 
 @torch.no_grad()
