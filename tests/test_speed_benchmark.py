@@ -164,7 +164,7 @@ def test_compiled_models_run_what_torch_compile_gave_in_training_and_inference(m
 
 def test_peak_memory_is_the_models_own_and_grows_with_the_batch():
     torch.ones(2 ** 26).sum()  # what this process had at its highest is not the other's
-    weights = sum(parameter.numel() * 4 for parameter in timm.create_model(STOCK, num_classes=10).parameters()) / 2 ** 20
+    weights = sum(weight.numel() * 4 for weight in timm.create_model(STOCK, num_classes=10).parameters()) / 2 ** 20
     small = memory.cpu_peak(STOCK, INFERENCE, SMALL)
     large = memory.cpu_peak(STOCK, Case('inference', 64, 32), SMALL)
     # one activation of layer1: 64 images, 256 channels, 32 x 32 pixels, float32

@@ -11,8 +11,8 @@ from ..train.errors import UserError
 from .contestant import Case
 from .forms import create_form
 
-TITLE = ('Parameters, and multiply-accumulates of the forward pass (GFlops of Table 5) by PyTorch\'s counter: those of '
-         'convolutions and matrix products, the energies\' included, but not element-wise operations; padded: with those '
+TITLE = ("Parameters, and multiply-accumulates of the forward pass (GFlops of Table 5) by PyTorch's counter: those of "
+         'convolutions and matrix products, the energies included, but not element-wise operations; padded: with those '
          'that lane packing adds')
 
 
