@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 
+from timm_coded.analysis.stopwatch import WARM_UP
 from timm_coded.speed import benchmark, measure, memory
 from timm_coded.speed.benchmark import default_names, make_cases, run_benchmark, speed_rows
 from timm_coded.speed.contestant import Case, Setting, compile_forwards, prepare_call
@@ -79,6 +80,18 @@ def test_medians_spreads_and_ratios_are_those_of_the_pairs():
     assert (first['images/s'], second['images/s']) == (400., 1600.)
     assert first['first call - median [s]'] == pytest.approx(0.96)
     assert (second['peak [MiB]'], second['repeats']) == (7., 5)
+
+
+def test_graphs_compiled_while_times_were_taken_are_counted_apart_from_the_first_ones(calls):
+    class Replica:
+        device = torch.device('cpu')
+
+        def compiles(self):  # each model compiles in its first two calls, and `b` in every call
+            return sum(min(calls.count(name), 2) for name in 'ab') + max(0, calls.count('b') - 3), 0.
+
+    found = compare(['a', 'b'], TRAINING, SMALL, Replica(), 4)
+    assert [model.graphs for model in found.models] == [2, 2]
+    assert found.recompilations == WARM_UP + 4
 
 
 def test_graphs_compiled_while_times_were_taken_are_told():
