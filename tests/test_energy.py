@@ -5,7 +5,7 @@ import torch
 from materialised import assert_same_training_step, materialised_block
 
 import timm_coded
-from timm_coded.models.energy import subnn_energies
+from timm_coded.models.energy import self_product, subnn_energies
 
 MODELS = {
     'coded_resnext29_10x11d': dict(num_classes=10, img_size=8),
@@ -104,16 +104,17 @@ def test_removal_comes_before_the_normalisation_and_keeps_the_divisor():
     torch.testing.assert_close(energies[0][:, 9], torch.full((2,), 10.).double())
 
 
-@pytest.mark.parametrize('form', FORMS)
-def test_energies_have_derivatives_of_both_modes_and_of_second_order(form):
+def test_energies_in_the_gram_form_have_derivatives_of_both_modes_and_of_second_order():
     z = torch.randn(2, 12, 3, 2, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(5, 12, 1, 1, dtype=torch.float64, requires_grad=True)
 
     def energies(z, weight):
-        return subnn_energies(z, weight, 4, {'gram': 0, 'convolution': 2}[form])
+        return subnn_energies(z, weight, 4)
 
     torch.autograd.gradcheck(energies, (z, weight), check_forward_ad=True)
     torch.autograd.gradgradcheck(energies, (z, weight))
+    torch.autograd.gradcheck(self_product, z.flatten(2), check_forward_ad=True)
+    torch.autograd.gradcheck(self_product, z.flatten(2).transpose(1, 2), check_forward_ad=True)
     each = torch.func.vmap(torch.func.grad(lambda z: energies(z[None], weight).pow(2).sum()))(z)
     torch.testing.assert_close(each, torch.autograd.grad(energies(z, weight).pow(2).sum(), z)[0])
 

@@ -1,4 +1,5 @@
 """The networks. Importing this package registers them with timm."""
+from .batch_norm import RoundedBatchNorm2d, round_batch_norms
 from .coded_block import CodedBottleneck, CodedStage
 from .coded_resnet import CodedResNet, coded_blocks
 from .coded_resnext import *  # timm's register_model fills __all__ with the entrypoints

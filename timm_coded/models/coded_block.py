@@ -45,7 +45,7 @@ class CodedBottleneck(Bottleneck):
         self.energy_pack = 0
         self.block_name = ''
 
-    def pack_energies(self, lanes: int) -> None:
+    def use_lanes(self, lanes: int) -> None:
         """Choose the form of `subnn_energies`: the convolution form in groups of up to `lanes` channels, or 0, Gram."""
         width = self.conv3.in_channels // self.num_subnns
         self.energy_pack = groups_per_pack(self.num_subnns, width, width, lanes) if lanes > 0 else 0

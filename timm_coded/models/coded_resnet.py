@@ -9,6 +9,7 @@ from torch import Tensor
 from .coded_block import CodedBottleneck, CodedStage, draw_drop_mask
 from .codeword_buffers import adopt_codewords, scheme_buffer_name
 from .num_active import NumActive, check_num_active
+from .pooled_norm import can_pool_first, conv_pool_norm
 from .scheme_source import SchemeSource, resolve_scheme
 from .subnn_masks import check_subnn_masks
 
@@ -99,6 +100,7 @@ class CodedResNet(ResNet):
         self.drop_subnn = drop_subnn
         self.drop_per_block = drop_per_block
         self.scheme_source = scheme_source
+        self.pool_first = False
         self.coded_blocks = []
         self._num_active_of = {}
         for name in ('layer1', 'layer2', 'layer3', 'layer4'):
@@ -183,8 +185,22 @@ class CodedResNet(ResNet):
                 masks[num_active] = draw_drop_mask(x, len(self.kept_subnns[num_active]), self.drop_subnn)
         return masks
 
+    @torch.jit.ignore
+    def use_lanes(self, lanes: int) -> None:
+        """Choose the form of the stem: pooling first for an accelerator, or for 0 lanes the modules one by one.
+
+        In the first form the hooks of bn1, act1 and maxpool are not called.
+        """
+        self.pool_first = lanes > 0 and can_pool_first(self.conv1, self.bn1, self.act1, self.maxpool)
+
+    @torch.jit.unused
+    def pooled_stem(self, x: Tensor) -> Tensor:
+        return conv_pool_norm(x, self.conv1, self.bn1, self.maxpool)
+
     def forward_stem(self, x: Tensor) -> Tensor:
         """[B, in_chans, H, W] -> what the first block takes."""
+        if self.pool_first:
+            return self.pooled_stem(x)
         return self.maxpool(self.act1(self.bn1(self.conv1(x))))
 
     @torch.jit.ignore

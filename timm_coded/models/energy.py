@@ -7,16 +7,15 @@ measures the N tensors t_n, [B, N, C, H, W], which is N times the block's own ou
 
 and the sum of the t_n after scaling is the stock 1x1 convolution of the scaled z. Two orders of the same sum are here:
 - the Gram form, <M_n, Z_n Z_n^T>: two batched products, the fastest of the eager forms measured on the CPU;
-- the convolution form, sum of z * (M z) with M a block-diagonal 1x1 convolution as wide as the accelerator's lanes. It
+- the convolution form of `packed_energies`, sum of z * (M z), with M a convolution as wide as an accelerator's lanes. It
   keeps z in its own layout, and the TPU compiler's estimate for it is the lower one (chosen by `pack_grouped_convs`).
 """
 from typing import Tuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .packed_conv import block_diagonal
+from .packed_energy import accumulable, packed_energies
 
 
 def subnn_energies(z: Tensor, weight: Tensor, num_subnns: int, pack: int = 0) -> Tensor:
@@ -31,25 +30,16 @@ def subnn_energies(z: Tensor, weight: Tensor, num_subnns: int, pack: int = 0) ->
     Returns:
         E(t_n), [B, N], never negative, in float32 whatever the autocast type (float64 for float64 input).
     """
+    if pack > 0:
+        return packed_energies(z, weight, num_subnns, pack).clamp_min(0.)
     batch, width, height, depth = z.shape
     channels, d = weight.shape[0], width // num_subnns
     branch = weight.reshape(channels, num_subnns, d).transpose(0, 1)
-    if pack > 0:
-        gram = branch.transpose(1, 2) @ branch  # M_n, [N, d, d]
-        kernel = block_diagonal(gram.reshape(width, d, 1, 1), num_subnns, pack)
-        product = F.conv2d(z, kernel, groups=num_subnns // pack)
-        terms = (accumulable(product) * accumulable(z)).reshape(batch, num_subnns, -1).sum(2)
-    else:
-        # A CPU takes longer to read rows that lie far apart, in the forward and the backward pass, than to copy them.
-        gram = self_product(branch.contiguous().transpose(1, 2))
-        pixels = z.reshape(batch, num_subnns, d, height * depth)
-        terms = (accumulable(self_product(pixels)) * accumulable(gram)).sum((2, 3))
+    # A CPU takes longer to read rows that lie far apart, in the forward and the backward pass, than to copy them.
+    gram = self_product(branch.contiguous().transpose(1, 2))  # M_n, [N, d, d]
+    pixels = z.reshape(batch, num_subnns, d, height * depth)
+    terms = (accumulable(self_product(pixels)) * accumulable(gram)).sum((2, 3))
     return (terms / (channels * height * depth)).clamp_min(0.)
-
-
-def accumulable(x: Tensor) -> Tensor:
-    """In a type whose sums over pixels are exact enough: float32 at least."""
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def self_product(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .coded_block import CodedBottleneck
-from .energy import accumulable
+from .packed_energy import accumulable
 
 
 class MaterialisedBottleneck(CodedBottleneck):

@@ -30,9 +30,11 @@ def block_diagonal(weight: Tensor, groups: int, pack: int) -> Tensor:
     if pack == 1:
         return weight
     out_channels, i, kh, kw = weight.shape
-    eye = torch.eye(pack, dtype=weight.dtype, device=weight.device)
-    blocks = weight.reshape(groups // pack, pack, out_channels // groups, 1, i, kh, kw)
-    return (blocks * eye.reshape(1, pack, 1, pack, 1, 1, 1)).reshape(out_channels, pack * i, kh, kw)
+    row = torch.arange(out_channels, device=weight.device) // (out_channels // groups) % pack
+    column = torch.arange(pack * i, device=weight.device) // i
+    own = (row[:, None] == column[None, :]).to(weight.dtype)
+    # copies beside each other, not a product with more axes: for a TPU that would be several changes of layout
+    return torch.cat([weight] * pack, 1) * own[:, :, None, None]
 
 
 class PackedConv2d(nn.Conv2d):
@@ -41,9 +43,12 @@ class PackedConv2d(nn.Conv2d):
     pack: int = 1
 
     def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight
+        if torch.is_autocast_enabled(x.device.type):  # cast before it is made wider, not after
+            weight = weight.to(torch.get_autocast_dtype(x.device.type))
         return nn.functional.conv2d(
             x,
-            block_diagonal(self.weight, self.groups, self.pack),
+            block_diagonal(weight, self.groups, self.pack),
             self.bias,
             self.stride,
             self.padding,
@@ -53,7 +58,10 @@ class PackedConv2d(nn.Conv2d):
 
 
 def pack_grouped_convs(model: nn.Module, lanes: int = 128) -> nn.Module:
-    """Pack the grouped convolutions of any model, in place, and the energy products of coded blocks.
+    """Pack the grouped convolutions of any model, in place; of a coded one also choose the forms for an accelerator.
+
+    These are the convolution form of the energies (`packed_energies`) and pooling before the stem's batch norm
+    (`conv_pool_norm`).
 
     Same function, same parameters (the very same tensors, so that an optimiser goes on), same state dict. Only plain
     zero-padded `nn.Conv2d` modules are converted; subclasses with a forward of their own stay as they are.
@@ -78,8 +86,8 @@ def pack_grouped_convs(model: nn.Module, lanes: int = 128) -> nn.Module:
             if pack > 1:
                 module.__class__ = PackedConv2d
                 module.pack = pack
-        if hasattr(module, 'pack_energies'):
-            module.pack_energies(lanes)
+        if hasattr(module, 'use_lanes'):
+            module.use_lanes(lanes)
     return model
 
 
@@ -89,6 +97,6 @@ def unpack_grouped_convs(model: nn.Module) -> nn.Module:
         if type(module) is PackedConv2d:
             del module.pack
             module.__class__ = nn.Conv2d
-        if hasattr(module, 'pack_energies'):
-            module.pack_energies(0)
+        if hasattr(module, 'use_lanes'):
+            module.use_lanes(0)
     return model

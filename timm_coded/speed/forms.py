@@ -2,13 +2,13 @@
 import timm
 from torch import nn
 
-from timm_coded.models import materialise_subnns, pack_grouped_convs
+from timm_coded.models import materialise_subnns, pack_grouped_convs, round_batch_norms
 
 from ..train.build import check_model_name, describe_error
 from ..train.errors import UserError
 
 FORMS = {
-    'packed': 'with lane-packed grouped convolutions (as train_xla.py runs any model on XLA)',
+    'packed': 'as train_xla.py runs any model on XLA: lane-packed grouped convolutions, rounded batch norms',
     'paper': "a coded model in the paper's form, all of the subNNs' outputs in memory",
 }
 
@@ -31,7 +31,7 @@ def create_form(name: str, num_classes: int = 1000, **kwargs) -> nn.Module:
     try:
         model = timm.create_model(model_name, num_classes=num_classes, **kwargs)
         if form == 'packed':
-            pack_grouped_convs(model)
+            round_batch_norms(pack_grouped_convs(model))
         elif form == 'paper':
             materialise_subnns(model)
     except Exception as error:  # whatever a constructor stumbles over

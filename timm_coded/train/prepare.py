@@ -11,7 +11,7 @@ from timm.utils import random_seed
 from torch import nn
 
 from timm_coded.loss import CodingLoss
-from timm_coded.models import pack_grouped_convs
+from timm_coded.models import pack_grouped_convs, round_batch_norms
 
 from . import replicas
 from .build import check_model, create_criteria, create_model
@@ -102,6 +102,8 @@ def prepare(args: argparse.Namespace, found: Found | None = None) -> Parts:
     lanes = args.pack_lanes if args.pack_lanes is not None else XLA_LANES * (replica.device.type == 'xla')
     if lanes:
         pack_grouped_convs(model, lanes)
+    if replica.device.type == 'xla':
+        round_batch_norms(model)
     return Parts(
         replica=replica,
         model=model,

@@ -1,0 +1,62 @@
+"""Pooling before the stem's batch norm is the same function, of weights of either sign, in training and evaluation."""
+import copy
+
+import pytest
+import timm
+import torch
+from timm.layers import BlurPool2d
+from torch import nn
+
+from timm_coded import pack_grouped_convs, unpack_grouped_convs
+from timm_coded.models import round_batch_norms
+
+
+def build():
+    torch.manual_seed(0)
+    model = timm.create_model('coded_resnext50_32x4d', num_classes=10)
+    nn.init.normal_(model.bn1.weight)  # about half of them negative
+    nn.init.normal_(model.bn1.bias)
+    model.bn1.weight.data[0] = 0.
+    nn.init.normal_(model.bn1.running_mean)
+    nn.init.uniform_(model.bn1.running_var, 0.5, 2.)
+    return model.double()
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_output_gradients_and_running_statistics_are_those_of_the_modules(training):
+    one_by_one = build().train(training)
+    pooled = pack_grouped_convs(copy.deepcopy(one_by_one))
+    assert pooled.pool_first and not one_by_one.pool_first
+    results = []
+    for model in (one_by_one, pooled):
+        x = torch.randn(3, 3, 31, 34, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        y = model.forward_stem(x)
+        (y * torch.arange(y.numel()).reshape(y.shape).sin()).sum().backward()
+        bn = model.bn1
+        results.append([y, x.grad, model.conv1.weight.grad, bn.weight.grad[1:], bn.bias.grad[1:], bn.running_mean,
+                        bn.running_var, bn.num_batches_tracked])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_rounded_to_bfloat16_the_values_are_the_modules_own():
+    model = round_batch_norms(build().float().eval())
+    x = torch.randn(2, 3, 32, 32)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        expected = model.forward_stem(x)
+        pack_grouped_convs(model)
+        actual = model.forward_stem(x)
+    assert actual.dtype == expected.dtype == torch.bfloat16
+    # scale and shift are made in another order than in the batch norm: at most one step of bfloat16
+    torch.testing.assert_close(actual, expected, rtol=2 ** -7, atol=2 ** -9)
+    assert (actual == expected).float().mean() > 0.95
+
+
+@pytest.mark.parametrize('options', [{'stem_type': 'deep'}, {'stem_type': 'conv3x3'}, {'aa_layer': BlurPool2d},
+                                     {'replace_stem_pool': True}, {'act_layer': 'gelu'}])
+def test_stems_of_other_layers_stay_as_they_are(options):
+    model = pack_grouped_convs(timm.create_model('coded_resnext11_10x11d', **{'stem_type': '', **options}).eval())
+    assert not model.pool_first
+    x = torch.randn(2, 3, 32, 32)
+    packed = model(x)
+    torch.testing.assert_close(packed, unpack_grouped_convs(model)(x), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,65 @@
+"""Energies of the subNNs for an accelerator: the convolution form of `subnn_energies`, with its own backward pass.
+
+With M_n = W_n^T W_n, E(t_n) = <z_n, M_n z_n> / (C H W) summed over the pixels. `pack` neighbouring subNNs share a
+group of `pack * d` channels, as wide as the lanes: their M_n are the diagonal blocks of the group's W^T W, whose other
+blocks are set to zero, and M z is a convolution whose kernels are as wide as the lanes. The gradients are
+
+    dE_n/dz_n = 2 M_n z_n / (C H W),      dE_n/dW_n = 2 W_n (sum over pixels of z_n z_n^T) / (C H W):
+
+the first is the forward pass's own product, which autograd, not knowing that M_n is symmetric, would compute again.
+"""
+from typing import Any, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.grad import conv2d_weight
+
+
+def accumulable(x: Tensor) -> Tensor:
+    """In a type whose sums over pixels are exact enough: float32 at least."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+class _PackedEnergies(torch.autograd.Function):
+
+    @staticmethod
+    def forward(z: Tensor, weight: Tensor, num_subnns: int, pack: int) -> Tuple[Tensor, Tensor]:
+        batch, width, height, depth = z.shape
+        groups, d = num_subnns // pack, width // num_subnns
+        branch = weight.to(z.dtype).reshape(weight.shape[0], groups, pack * d)
+        gram = torch.einsum('cga,cgb->gab', branch, branch) * same_subnn(pack, d, z)
+        product = F.conv2d(z, gram.reshape(width, pack * d, 1, 1), groups=groups)
+        terms = (accumulable(product) * accumulable(z)).sum((2, 3))  # pixels first: channels stay in their lanes
+        return terms.reshape(batch, num_subnns, d).sum(2) / (weight.shape[0] * height * depth), product
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Tuple[Tensor, Tensor, int, int], output: Tuple[Tensor, Tensor]) -> None:
+        z, weight, ctx.num_subnns, ctx.pack = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(z, weight, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> Tuple[Tensor, Tensor, None, None]:
+        z, weight, product = ctx.saved_tensors
+        batch, width, height, depth = z.shape
+        groups, d = ctx.num_subnns // ctx.pack, width // ctx.num_subnns
+        scale = (grad * (2 / (weight.shape[0] * height * depth))).repeat_interleave(d, dim=1)[:, :, None, None]
+        scaled = (accumulable(z) * scale).to(z.dtype)
+        outer = conv2d_weight(z, (width, ctx.pack * d, 1, 1), scaled, groups=groups)
+        outer = outer.reshape(groups, ctx.pack * d, ctx.pack * d) * same_subnn(ctx.pack, d, z)
+        branch = weight.to(z.dtype).reshape(weight.shape[0], groups, ctx.pack * d)
+        weight_grad = torch.einsum('cga,gab->cgb', branch, outer).reshape(weight.shape)
+        return (accumulable(product) * scale).to(z.dtype), weight_grad.to(weight.dtype), None, None
+
+
+@torch.jit.unused
+def packed_energies(z: Tensor, weight: Tensor, num_subnns: int, pack: int) -> Tensor:
+    """The energies [B, N] of `subnn_energies`, which may come out negative by rounding."""
+    return _PackedEnergies.apply(z, weight, num_subnns, pack)[0]
+
+
+def same_subnn(pack: int, d: int, like: Tensor) -> Tensor:
+    """[pack d, pack d]: 1 where two of a group's channels belong to one subNN, 0 elsewhere."""
+    subnn = torch.arange(pack * d, device=like.device) // d
+    return (subnn[:, None] == subnn[None, :]).to(like.dtype)
