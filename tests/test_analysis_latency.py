@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from timm_coded.analysis.extraction.latency import WARM_UP, interleaved_times, latency_table
+from timm_coded.analysis.extraction.latency import latency_table
+from timm_coded.analysis.stopwatch import WARM_UP, interleaved_times
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -39,7 +40,7 @@ def test_times_are_those_that_the_networks_take():
 
 def test_networks_take_turns_and_each_begins_half_of_the_time():
     calls = []
-    times = interleaved_times([lambda: calls.append('a'), lambda: calls.append('b')], torch.zeros(1), 4)
+    times = interleaved_times([lambda: calls.append('a'), lambda: calls.append('b')], torch.device('cpu'), 4)
     assert ''.join(calls) == 'ab' * WARM_UP + 'abba' * 2
     assert times.shape == (2, 4) and (times >= 0).all()
 

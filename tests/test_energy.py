@@ -5,6 +5,7 @@ import torch
 from materialised import assert_same_training_step, materialised_block
 
 import timm_coded
+from timm_coded.models.energy import self_product, subnn_energies
 
 MODELS = {
     'coded_resnext29_10x11d': dict(num_classes=10, img_size=8),
@@ -101,6 +102,34 @@ def test_removal_comes_before_the_normalisation_and_keeps_the_divisor():
     block(x, keep={'layer3.1': keep}, energies=energies)
     # the one subNN left carries all of it: E_n / (E_n / N) = N
     torch.testing.assert_close(energies[0][:, 9], torch.full((2,), 10.).double())
+
+
+def test_energies_in_the_gram_form_have_derivatives_of_both_modes_and_of_second_order():
+    z = torch.randn(2, 12, 3, 2, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(5, 12, 1, 1, dtype=torch.float64, requires_grad=True)
+
+    def energies(z, weight):
+        return subnn_energies(z, weight, 4)
+
+    torch.autograd.gradcheck(energies, (z, weight), check_forward_ad=True)
+    torch.autograd.gradgradcheck(energies, (z, weight))
+    torch.autograd.gradcheck(self_product, z.flatten(2), check_forward_ad=True)
+    torch.autograd.gradcheck(self_product, z.flatten(2).transpose(1, 2), check_forward_ad=True)
+    each = torch.func.vmap(torch.func.grad(lambda z: energies(z[None], weight).pow(2).sum()))(z)
+    torch.testing.assert_close(each, torch.autograd.grad(energies(z, weight).pow(2).sum(), z)[0])
+
+
+@pytest.mark.parametrize('form', FORMS)
+def test_energies_gradients_under_bf16_autocast_are_within_2_percent(form):
+    z, weight = torch.randn(4, 32, 7, 7).relu().requires_grad_(), torch.randn(64, 32, 1, 1).requires_grad_()
+    gradients = []
+    for enabled in (False, True):
+        with torch.autocast('cpu', dtype=torch.bfloat16, enabled=enabled):
+            energies = subnn_energies(z, weight, 8, {'gram': 0, 'convolution': 4}[form])
+        gradients.append(torch.autograd.grad(energies.log().sum(), (z, weight)))
+    for exact, narrow in zip(*gradients):
+        assert narrow.dtype == torch.float32
+        assert (narrow - exact).norm() < 0.02 * exact.norm()
 
 
 @pytest.mark.parametrize('form', FORMS)

@@ -97,7 +97,8 @@ class CodedBottleneck(Bottleneck):
 
         if self.downsample is not None:
             shortcut = self.downsample(shortcut)
-        return self.act3(x + shortcut)
+        x += shortcut
+        return self.act3(x)
 
     def normalise(
             self,

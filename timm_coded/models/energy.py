@@ -10,6 +10,9 @@ and the sum of the t_n after scaling is the stock 1x1 convolution of the scaled 
 - the convolution form of `packed_energies`, sum of z * (M z), with M a convolution as wide as an accelerator's lanes.
   It keeps z in its own layout, and the TPU compiler's estimate for it is the lower one (chosen by `pack_grouped_convs`).
 """
+from typing import Tuple
+
+import torch
 from torch import Tensor
 
 from .packed_energy import accumulable, packed_energies
@@ -32,7 +35,51 @@ def subnn_energies(z: Tensor, weight: Tensor, num_subnns: int, pack: int = 0) ->
     batch, width, height, depth = z.shape
     channels, d = weight.shape[0], width // num_subnns
     branch = weight.reshape(channels, num_subnns, d).transpose(0, 1)
-    gram = branch.transpose(1, 2) @ branch  # M_n, [N, d, d]
+    # A CPU takes longer to read rows that lie far apart, in the forward and the backward pass, than to copy them.
+    gram = self_product(branch.contiguous().transpose(1, 2))  # M_n, [N, d, d]
     pixels = z.reshape(batch, num_subnns, d, height * depth)
-    terms = (accumulable(pixels @ pixels.transpose(2, 3)) * accumulable(gram)).sum((2, 3))
+    terms = (accumulable(self_product(pixels)) * accumulable(gram)).sum((2, 3))
     return (terms / (channels * height * depth)).clamp_min(0.)
+
+
+def self_product(x: Tensor) -> Tensor:
+    """x x^T of the last two dimensions, [..., d, K] -> [..., d, d]."""
+    if torch.jit.is_scripting():
+        return x @ x.transpose(-2, -1)
+    return eager_self_product(x)
+
+
+@torch.jit.ignore
+def eager_self_product(x: Tensor) -> Tensor:
+    if torch.jit.is_tracing() or torch.compiler.is_compiling():  # graphs of plain operators, for export too
+        return x @ x.transpose(-2, -1)
+    return SelfProduct.apply(x)
+
+
+class SelfProduct(torch.autograd.Function):
+    """x x^T, whose gradient (G + G^T) x is one product; autograd, which sees two factors, would make two of it."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x @ x.transpose(-2, -1)
+
+    @staticmethod
+    def setup_context(ctx, inputs: Tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        x, = ctx.saved_tensors
+        symmetric, factor = grad + grad.transpose(-2, -1), x.to(grad.dtype)  # autocast's product is narrower than x
+        if x.is_contiguous():
+            return (symmetric @ factor).to(x.dtype)
+        return (factor.transpose(-2, -1) @ symmetric).transpose(-2, -1).to(x.dtype)  # in the layout of x
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor) -> Tensor:
+        x, = ctx.saved_tensors
+        half = tangent @ x.transpose(-2, -1)
+        return half + half.transpose(-2, -1)

@@ -152,6 +152,11 @@ class XlaReplica:
         """Hands the step's operations to the device, which works on while the host prepares the next."""
         self.xla.sync()
 
+    def wait(self) -> None:
+        """Ends the step, and returns when the device has done it."""
+        self.xla.sync()
+        self.xm.wait_device_ops()
+
     def compiles(self) -> tuple[int, float]:
         """How many graphs were compiled so far, and in how many seconds."""
         count, nanoseconds, _ = self.metrics.metric_data('CompileTime') or (0, 0.0, [])
@@ -207,6 +212,11 @@ class TorchReplica:
 
     def end_step(self) -> None:
         """Operations were started as they were called."""
+
+    def wait(self) -> None:
+        """Returns when the device has done all that it was given."""
+        if self.device.type == 'cuda':
+            torch.cuda.synchronize(self.device)
 
     def compiles(self) -> tuple[int, float]:
         return 0, 0.0

@@ -1,23 +1,20 @@
 """Measured time of an extracted network beside that of the full one."""
 import platform
-from typing import Callable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..findings import Row, Table
-from ..stopwatch import time_call
+from ..stopwatch import interleaved_times, iqr
 from .sizes import BATCH_SIZES
-
-WARM_UP = 2
 
 
 def latency_table(model: nn.Module, network: nn.Module, image_size: int, repeats: int) -> Table:
     """Time of one forward pass of the full model and of the network cut out of it, on the device where they are.
 
-    The two take turns, and which goes first changes with each repeat, so that what else the machine does and how warm
-    it is hits both alike. The ratio is that of the two times of a repeat. IQR is the distance of the quartiles.
+    The two take turns (`interleaved_times`). The ratio is that of the two times of a repeat. IQR is the distance of the
+    quartiles.
 
     Args:
         model, network: in evaluation mode.
@@ -41,7 +38,9 @@ def latency_table(model: nn.Module, network: nn.Module, image_size: int, repeats
 def latency_row(model: nn.Module, network: nn.Module, image_size: int, batch: int, repeats: int) -> Row:
     weight = next(model.parameters())
     images = torch.randn(batch, 3, image_size, image_size, device=weight.device, dtype=weight.dtype)
-    full, extracted = interleaved_times([lambda: model(images), lambda: network(images)], images, repeats)
+    with torch.inference_mode():
+        calls = [lambda: model(images), lambda: network(images)]
+        full, extracted = interleaved_times(calls, images.device, repeats)
     ratios = extracted / full
     return {
         'batch': batch,
@@ -52,26 +51,9 @@ def latency_row(model: nn.Module, network: nn.Module, image_size: int, batch: in
     }
 
 
-@torch.inference_mode()
-def interleaved_times(calls: list[Callable[[], Tensor]], images: Tensor, repeats: int) -> np.ndarray:
-    """Times in ms, one row for each call, [calls, repeats]."""
-    times = np.empty((len(calls), repeats))
-    for _ in range(WARM_UP):
-        for call in calls:
-            time_call(call, images.device)
-    for repeat in range(repeats):
-        for index in range(len(calls))[::1 if repeat % 2 == 0 else -1]:
-            times[index, repeat] = time_call(calls[index], images.device)
-    return times
-
-
 def check_timed(device: torch.device) -> None:
     """Raises ValueError: times are not measured on this device."""
     if device.type not in ('cpu', 'cuda'):
         raise ValueError(f'the time of a forward pass is measured on cpu and cuda, the model is on {device.type}: take '
                          'another device, or 0 repeats')
 
-
-def iqr(values: np.ndarray) -> float:
-    low, high = np.percentile(values, (25, 75))
-    return high - low

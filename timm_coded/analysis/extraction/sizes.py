@@ -45,16 +45,21 @@ def parameters(model: nn.Module) -> dict[str, int]:
     return {name: sum(value.numel() for value in module.parameters()) for name, module in model.named_modules()}
 
 
-def multiplications(model: CodedResNet, image_size: int, batch: int) -> dict[str, float]:
+def multiplications(model: nn.Module, image_size: int, batch: int, padded: bool = False) -> dict[str, float]:
     """Multiply-accumulates of convolutions and matrix products for an image, those of the energies included.
 
     Counted on the meta device, where nothing is computed, and without those that lane packing adds. A batch counts, as
     the products of weights that energies need, W_n^T W_n, are made once for all of its images.
 
+    Args:
+        padded: Count what lane packing adds, too.
+
     Returns:
         By name of the module, of all of the model by ''.
     """
-    model = unpack_grouped_convs(copy.deepcopy(model)).to('meta').eval()
+    model = copy.deepcopy(model).to('meta').eval()
+    if not padded:
+        unpack_grouped_convs(model)
     images = torch.empty(batch, 3, image_size, image_size, device='meta', dtype=next(model.parameters()).dtype)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:

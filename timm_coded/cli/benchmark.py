@@ -1,0 +1,68 @@
+"""`timm-coded benchmark`: training and inference of models side by side."""
+import argparse
+from pathlib import Path
+
+import torch
+
+from timm_coded.speed.benchmark import default_names, make_cases, run_benchmark
+from timm_coded.speed.contestant import Setting
+from timm_coded.speed.forms import FORMS
+from timm_coded.train import replicas
+from timm_coded.train.errors import UserError
+from timm_coded.train.flags import COUNT
+
+from .common import output_folder, publish
+
+DESCRIPTION = (
+    'Measures training steps and inference of models side by side: time, images/s, ratios pair by pair, peak memory, '
+    'parameters and multiply-accumulates (Table 5). On a GPU, a few minutes: timm-coded benchmark --device cuda '
+    '--batch-size 64 192 --precision bf16 --channels-last, and again with --compile. OMP_NUM_THREADS=N sets the '
+    'threads of a CPU. Example: timm-coded benchmark resnext50_32x4d coded_resnext50_32x4d --batch-size 8 32'
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    forms = '; '.join(f'MODEL:{form} is it {what}' for form, what in FORMS.items())
+    parser.add_argument('models', nargs='*', metavar='MODEL', help=f"any of timm's, the first being what the others "
+                        f'are compared with; {forms}; default: {" ".join(default_names("xla"))}, of which the fourth '
+                        'on XLA only')
+    parser.add_argument('--mode', default='both', choices=['train', 'inference', 'both'], help='default: %(default)s')
+    parser.add_argument('--device', default='cpu', choices=['cpu', 'cuda', 'xla', 'auto'],
+                        help="default: cpu; 'auto' is the first of xla, cuda, cpu that is there")
+    parser.add_argument('-b', '--batch-size', type=COUNT, nargs='+', default=[8], metavar='B',
+                        help='one or more; default: 8')
+    parser.add_argument('--img-size', type=COUNT, nargs='+', metavar='PIXELS',
+                        help='one or more; default: 160 in training and 224 in inference, as in the recipe')
+    parser.add_argument('--precision', default='float32', choices=['bf16', 'float32'],
+                        help='bf16 is mixed precision (autocast); default: %(default)s')
+    parser.add_argument('--channels-last', action='store_true', help='weights and images in this layout')
+    parser.add_argument('--compile', action='store_true', help='by torch.compile; not on XLA')
+    parser.add_argument('--repeats', type=COUNT, default=10, metavar='N', help='times of each; default: %(default)s')
+    parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='default: %(default)s')
+    parser.add_argument('--output', type=Path, metavar='FOLDER', default=Path('output/benchmark'),
+                        help='where the files go; default: %(default)s')
+
+
+def run(args: argparse.Namespace) -> int:
+    setting = chosen_setting(args)
+    modes = {'train': ['training'], 'inference': ['inference'], 'both': ['training', 'inference']}[args.mode]
+    cases = make_cases(modes, unique(args.batch_size), unique(args.img_size or []))
+    folder = output_folder(argparse.Namespace(checkpoint='', output=args.output))
+    publish(run_benchmark(args.models or default_names(setting.device), cases, setting, args.repeats), folder)
+    return 0
+
+
+def chosen_setting(args: argparse.Namespace) -> Setting:
+    """Raises UserError: the device is not there, or cannot run so."""
+    device = replicas.check_device(args.device)
+    if device == 'xla':
+        for flag in ('compile', 'channels_last'):
+            if getattr(args, flag):
+                raise UserError(f'--{flag.replace("_", "-")} is for cpu and cuda: XLA compiles every step itself and '
+                                'chooses the layout; leave it out')
+    amp_dtype = torch.bfloat16 if args.precision == 'bf16' else None
+    return Setting(device, amp_dtype, args.channels_last, args.compile, args.num_classes)
+
+
+def unique(values: list[int]) -> list[int]:
+    return list(dict.fromkeys(values))
