@@ -16,7 +16,7 @@ ENVIRONMENT = {
     'JAX_PLATFORMS': 'cpu',
     'TPU_SKIP_MDS_QUERY': '1',
     'TPU_WORKER_HOSTNAMES': 'localhost',
-    'TPU_ACCELERATOR_TYPE': 'v5litepod-4',  # of the host that libtpu thinks it is on; what it compiles for is told below
+    'TPU_ACCELERATOR_TYPE': 'v5litepod-4',  # of the host; what is compiled for is named apart
     'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
     'TPU_LOG_DIR': 'disabled',
     'TPU_MIN_LOG_LEVEL': '3',
