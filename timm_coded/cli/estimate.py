@@ -4,11 +4,13 @@ import sys
 from pathlib import Path
 
 from timm_coded.speed.forms import create_form
-from timm_coded.tpu.chips import CHIPS, find_chip
+from timm_coded.tpu.chips import CHIPS, Chip, find_chip
 from timm_coded.tpu.compiler import check_installed
 from timm_coded.tpu.estimate import Estimate, estimate, trace_apart
+from timm_coded.tpu.largest import largest_batch
 from timm_coded.tpu.table import all_instructions, findings
 from timm_coded.tpu.trace import PRECISIONS, Step
+from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 
 from .common import publish
@@ -33,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--replicas', type=COUNT, default=1, metavar='N',
                         help='devices that average their gradients in the step; default: 1')
     parser.add_argument('--inference', action='store_true', help='a forward pass in the place of a training step')
+    parser.add_argument('--largest-batch', action='store_true', help='look also for the largest batch, of multiples of '
+                        '8, that fits into the memory; some six compiles for each model and chip')
     parser.add_argument('--output', type=Path, default=Path('output/estimate'), metavar='FOLDER',
                         help='for tables, and finished estimates, which are not made again; default: %(default)s')
 
@@ -45,22 +49,46 @@ def run(args: argparse.Namespace) -> int:
     for name in args.models:
         create_form(name, args.num_classes)
     cache = args.output / 'finished'
-    cache.mkdir(parents=True, exist_ok=True)
-    estimates: list[Estimate] = []
-    for batch_size in args.batch_size:
+    make_folder(cache)
+    results = [one for batch_size in args.batch_size for name in args.models
+               for one in estimate_step(step_of(args, name, batch_size), chips, cache)]
+    largest = []
+    if args.largest_batch:
         for name in args.models:
-            step = Step(name, batch_size, args.img_size, args.precision, args.inference, args.replicas,
-                        args.num_classes)
-            graph = trace_apart(step)
             for chip in chips:
-                print(f'{name}, batch {batch_size}, {chip.name} ...', file=sys.stderr, flush=True)
-                estimates.append(estimate(step, graph, chip, cache))
-                say(estimates[-1])
-    all_instructions(estimates).write(args.output)
-    publish(findings(estimates), args.output)
+                def compiled(batch_size: int) -> Estimate:
+                    return estimate_step(step_of(args, name, batch_size), [chip], cache)[0]
+                largest.append((name, chip, *largest_batch(compiled, args.batch_size[0], chip.hbm)))
+    all_instructions(results).write(args.output)
+    publish(findings(results, largest), args.output)
     return 0
 
 
-def say(result: Estimate) -> None:
-    text = f'{1e3 * result.seconds:.3f} ms estimated' if result.fits else 'does not fit'
-    print(f'    {text}, compiled in {result.compile_seconds:.0f} s', file=sys.stderr, flush=True)
+def step_of(args: argparse.Namespace, model: str, batch_size: int) -> Step:
+    return Step(model, batch_size, args.img_size, args.precision, args.inference, args.replicas, args.num_classes)
+
+
+def estimate_step(step: Step, chips: list[Chip], cache: Path) -> list[Estimate]:
+    """The estimates for each chip, with a line of progress for each."""
+    graph = trace_apart(step)
+    results = []
+    for chip in chips:
+        print(f'{step.model}, batch {step.batch_size}, {chip.name} ...', file=sys.stderr, flush=True)
+        results.append(estimate(step, graph, chip, cache))
+        said = f'{1e3 * results[-1].seconds:.3f} ms estimated' if results[-1].fits else 'does not fit'
+        print(f'    {said}, compiled in {results[-1].compile_seconds:.0f} s', file=sys.stderr, flush=True)
+    return results
+
+
+def make_folder(folder: Path) -> None:
+    """Makes it before the compiles, which take minutes, not after.
+
+    Raises:
+        UserError: it cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / '.writable').touch()
+        (folder / '.writable').unlink()
+    except OSError as error:
+        raise UserError(f'cannot write to --output {folder}: {error.strerror}') from error

@@ -1,10 +1,13 @@
 """Estimates as tables."""
+from typing import Sequence
+
 from ..analysis.findings import Findings, Row, Table
-from .chips import CHIPS
+from .chips import CHIPS, Chip
 from .estimate import Estimate
 from .schedule import Instruction
 
 MIB = 2 ** 20
+Largest = tuple[str, Chip, Estimate | None, int | None]  # model, chip, and what `largest_batch` gives
 NOTES = [
     "Estimated by the TPU's compiler (libtpu), not measured: time is the sum of the cycles that it expects of the "
     'instructions, one after the other. It leaves out the reductions over replicas, the host, the input, and the '
@@ -16,8 +19,13 @@ NOTES = [
 ]
 
 
-def findings(estimates: list[Estimate], costliest: int = 10) -> Findings:
-    """The estimates, compared with the first model's on the same chip with the same batch, and what costs most."""
+def findings(estimates: list[Estimate], largest: Sequence[Largest] = (), costliest: int = 10) -> Findings:
+    """The estimates, compared with the first model's on the same chip with the same batch, and what costs most.
+
+    Args:
+        largest: what `largest_batch` found.
+        costliest: how many instructions of each estimate.
+    """
     names = [estimate.step.model for estimate in estimates]
     notes = list(NOTES)
     if any(name.startswith('coded_') and ':' not in name for name in names):
@@ -32,6 +40,9 @@ def findings(estimates: list[Estimate], costliest: int = 10) -> Findings:
                 "the compiler's words": short(one.refusal)} for one in estimates if not one.fits]
     if refused:
         tables.append(Table('estimate-out-of-memory', 'What does not fit', refused))
+    if largest:
+        tables.append(Table('estimate-largest-batch', 'The largest batch of a device that fits, of multiples of 8',
+                            [largest_row(*one) for one in largest]))
     return Findings('estimate', "What a TPU would make of a step, by its compiler's estimates", tables, notes=notes)
 
 
@@ -93,6 +104,18 @@ def instruction_row(estimate: Estimate, one: Instruction) -> Row:
         'est. ms': round(1e3 * one.total / CHIPS[estimate.chip].clock, 4),
         '% of step': round(100 * one.total / CHIPS[estimate.chip].clock / estimate.seconds, 2),
         'result': one.shape if len(one.shape) < 60 else one.shape[:57] + '...',
+    }
+
+
+def largest_row(model: str, chip: Chip, best: Estimate | None, refused: int | None) -> Row:
+    return {
+        'model': model,
+        'chip': chip.name,
+        'largest batch': best.step.batch_size if best else 0,
+        'peak HBM MiB': round(best.peak / MIB) if best else None,
+        'of MiB': round(chip.hbm / MIB),
+        'est. images/s': round(best.images_per_second, 1) if best else None,
+        'does not fit': refused if refused else 'more was not tried',
     }
 
 

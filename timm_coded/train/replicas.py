@@ -166,16 +166,19 @@ class XlaReplica:
         return self.runtime.global_runtime_device_count()
 
     def pending_graph(self, tensors: list[Tensor]) -> tuple[str, list[int]]:
-        """The graph that `end_step` would compile to get these tensors, which stays pending.
+        """The graph that `end_step` would compile were these the live tensors; it stays pending.
 
         Returns:
             Its HLO as text, and which of its parameters the results may overwrite: those whose tensor is one of
-            `tensors`, as torch_xla's own `sync` donates them.
+            `tensors` with something pending, as torch_xla's own `sync` donates them.
         """
         xlac = self.xla._XLAC
-        hlo = xlac._get_xla_tensors_hlo(tensors)
-        of_parameters, _ = xlac._get_tensors_xla_device_data_node(tensors)
-        own = {int(xlac._get_xla_tensor_debug_info(one).split('AliasID: ')[1].split()[0]) for one in tensors}
+        described = [(tensor, xlac._get_xla_tensor_debug_info(tensor)) for tensor in tensors]
+        pending = {tensor: text for tensor, text in described
+                   if not any(known in text for known in ('IR: None', 'xla::device_data'))}
+        hlo = xlac._get_xla_tensors_hlo(list(pending))
+        of_parameters, _ = xlac._get_tensors_xla_device_data_node(list(pending))
+        own = {int(text.split('AliasID: ')[1].split()[0]) for text in pending.values()}
         return hlo, [index for index, tensor in enumerate(of_parameters) if tensor in own]
 
     @contextlib.contextmanager
