@@ -18,7 +18,7 @@ def search(limit, first, peak):
         return Estimate(Step('m', batch_size, 160), 'v5e', fits, peak=int(peak(batch_size)) if fits else 0)
 
     best, refused = largest_batch(compiled, first, MEMORY)
-    assert len(set(tried)) == len(tried) <= 14
+    assert len(set(tried)) == len(tried) <= 18
     assert all(batch % 8 == 0 and batch > 0 for batch in tried)
     return best.step.batch_size if best else None, refused
 

@@ -35,12 +35,10 @@ def largest_batch(compiled: Callable[[int], Estimate], first: int, memory: int) 
             return best, refused
         guess = multiple(int(low * memory / best.peak)) if best else 0
         if refused is None:
-            batch = min(max(guess, low + STEP), LIMIT)
-        elif result.fits and low < guess < refused:
-            batch = guess
+            batch = min(guess if guess > low else 2 * low, LIMIT)
         else:
-            batch = multiple((low + refused) // 2)
-        batch = max(batch, low + STEP)
+            middle = multiple((low + refused) // 2)
+            batch = guess if result.fits and middle < guess < refused else max(middle, low + STEP)
 
 
 def multiple(images: int) -> int:
