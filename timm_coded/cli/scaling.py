@@ -1,5 +1,6 @@
 """`timm-coded scaling`: step time, efficiency, epoch and cost from 1 to 256 chips, on paper."""
 import argparse
+import functools
 from pathlib import Path
 
 from timm_coded.speed.forms import create_form
@@ -16,8 +17,8 @@ from .common import publish
 from .estimate import estimate_step, make_folder
 
 DESCRIPTION = (
-    'Predicts the time of a training step, the efficiency, epoch and cost on slices of TPUs: the step by the estimate of '
-    "the TPU's compiler with the all-reduce in it, the rest by the vendor's bandwidths, hosts and prices; and says what "
+    "Predicts a training step's time, the efficiency, epoch and cost on slices of TPUs: the step by the estimate of the "
+    "TPU's compiler with the all-reduce in it, the rest by the vendor's bandwidths, hosts and prices; and says what "
     'gives way first. Estimates that are in --output already, of this command or of `timm-coded estimate`, are not made '
     'again. Example: timm-coded scaling coded_resnext50_32x4d:packed --slices v2-8 v5e-8 v5e-64'
 )
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     create_form(args.model, args.num_classes)
     make_folder(args.output / 'finished')
 
+    @functools.cache
     def estimate(chip: str, micro_batch: int, replicas: int) -> Estimate:
         step = Step(args.model, micro_batch, args.img_size, replicas=replicas, num_classes=args.num_classes)
         return estimate_step(step, [CHIPS[chip]], args.output / 'finished')[0]
