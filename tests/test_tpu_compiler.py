@@ -114,3 +114,10 @@ def test_eight_replicas_reduce_all_bytes_once(compiled, chip):
 def test_more_replicas_than_a_slice_has_are_refused():
     with pytest.raises(UserError, match='--replicas 257'):
         CHIPS['v5e'].smallest_slice(257)
+
+
+def test_a_program_that_the_compiler_refuses_is_told():
+    unknown = CONVOLUTION.replace('convolution(%p0.1, %p1.2), window={size=3x3}, dim_labels=bf01_oi01->bf01',
+                                  'custom-call(%p0.1, %p1.2), custom_call_target="no_such_call"')
+    with pytest.raises(UserError, match='v5e cannot compile this step'):
+        in_own_process(compile_for, CHIPS['v5e'], 1, Graph(unknown, (), 0))

@@ -72,7 +72,7 @@ def test_threads_of_one_process_share_the_host():
     slow = dataclasses.replace(FAST, host_seconds=0.1)
     assert prediction('v2-8', speeds=slow).host == pytest.approx(0.2)  # two cores of a chip are two threads
     assert prediction('v5e-8', speeds=slow).host == pytest.approx(0.1)
-    assert prediction('v5e-8', speeds=slow).breaks_first() == 'host: 100 ms for the 79 ms of the device'
+    assert prediction(speeds=slow, seconds=0.0765).breaks_first() == 'host: 100 ms for the 80 ms of the device'
 
 
 def test_an_all_reduce_that_is_long_is_named():

@@ -55,6 +55,9 @@ def compile_for(chip: Chip, replicas: int, graph: Graph) -> Compiled:
     """Compiles a graph for so many devices of a chip, in this process, which must not have imported jax before.
 
     Arguments and results have the layouts in memory that torch_xla gives them on a TPU.
+
+    Raises:
+        UserError: the compiler fails, for another reason than memory.
     """
     os.environ.update(ENVIRONMENT)
     import numpy as np
@@ -76,7 +79,7 @@ def compile_for(chip: Chip, replicas: int, graph: Graph) -> Compiled:
         executable = devices[0].client.compile(program, _jax.DeviceList(tuple(devices)), compile_options)
     except Exception as error:
         if 'RESOURCE_EXHAUSTED' not in str(error):
-            raise
+            raise UserError(f'the compiler of {chip.name} cannot compile this step: {str(error)[:500]}') from error
         return Compiled(time.monotonic() - start, refusal=str(error))
     seconds = time.monotonic() - start
     cost = executable.cost_analysis()
