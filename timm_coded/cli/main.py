@@ -29,6 +29,8 @@ COMMANDS = {
     'scaling': 'time, efficiency and cost from 1 to 256 chips, on paper',
 }
 
+EXTRAS = {'estimate': 'estimate', 'scaling': 'estimate'}  # which one a command needs; the others need `analysis`
+
 
 class Parser(argparse.ArgumentParser):
     """Reports a wrong argument in one line."""
@@ -63,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 subparsers.add_parser(name, help=summary)
         args = parser.parse_args(argv)
     except ModuleNotFoundError as error:
-        return fail(f'timm-coded {argv[0]}', f"needs {error.name}: pip install 'timm_coded[analysis]'")
+        extra = EXTRAS.get(argv[0], 'analysis')
+        return fail(f'timm-coded {argv[0]}', f"needs {error.name}: pip install 'timm_coded[{extra}]'")
     try:
         return args.run(args)
     except BrokenPipeError:  # the reader of stdout, e.g. `head`, has seen enough

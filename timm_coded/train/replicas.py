@@ -170,6 +170,37 @@ class XlaReplica:
         """How many devices the runtime has, those of all replicas."""
         return self.runtime.global_runtime_device_count()
 
+    def pending_graph(self, tensors: list[Tensor]) -> tuple[str, list[int]]:
+        """The graph that `end_step` would compile were these the live tensors; it stays pending.
+
+        Returns:
+            Its HLO as text, and which of its parameters the results may overwrite: those whose tensor is one of
+            `tensors` with something pending, as torch_xla's own `sync` donates them.
+        """
+        xlac = self.xla._XLAC
+        described = [(tensor, xlac._get_xla_tensor_debug_info(tensor)) for tensor in tensors]
+        pending = {tensor: text for tensor, text in described
+                   if not any(known in text for known in ('IR: None', 'xla::device_data'))}
+        hlo = xlac._get_xla_tensors_hlo(list(pending))
+        of_parameters, _ = xlac._get_tensors_xla_device_data_node(list(pending))
+        own = {int(text.split('AliasID: ')[1].split()[0]) for text in pending.values()}
+        return hlo, [index for index, tensor in enumerate(of_parameters) if tensor in own]
+
+    @contextlib.contextmanager
+    def named(self, name: str) -> Iterator[None]:
+        """Operations traced meanwhile carry the name in the graph's metadata, where XLA_HLO_DEBUG is set."""
+        scope = self.xla._XLAC.profiler.scope_pusher(name)
+        try:
+            yield
+        finally:
+            del scope
+
+    def join(self, world: int) -> None:
+        """Makes graphs as the first of `world` replicas makes them; they are not there, so the graphs cannot run."""
+        os.environ['XLA_ALWAYS_ALLREDUCE'] = '1'  # else torch_xla leaves out the reductions of a single device
+        self.peers = XlaMesh(self.xla, self.xm, self.runtime, self.device)
+        self.rank, self.world = self.peers.rank, self.peers.world = 0, world
+
     @contextlib.contextmanager
     def profiler(self, folder: Path) -> Iterator[None]:
         """Traces what device and host do meanwhile, for TensorBoard's profile plugin and for Perfetto."""

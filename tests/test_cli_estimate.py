@@ -1,0 +1,78 @@
+"""`timm-coded estimate`: tables, files, finished estimates that are not made again, and what is wrong told in a line."""
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+from run_command import run_command
+
+from timm_coded.cli.main import main
+
+SMALL = ['--img-size', '32', '--num-classes', '10', '--batch-size', '2']
+
+
+@pytest.fixture(scope='module')
+def output(tmp_path_factory):
+    return tmp_path_factory.mktemp('estimate')
+
+
+@pytest.fixture(scope='module')
+def first(output):
+    return run_command('estimate', 'test_resnet', '--chips', 'v2', '--output', output, *SMALL)
+
+
+def test_tables_and_files(first, output):
+    assert first.returncode == 0, first.stderr
+    assert 'not measured' in first.stdout
+    content = json.loads((output / 'estimate.json').read_text())
+    row, = content['tables']['estimate']['rows']
+    assert row['fits'] == 'yes' and row['parameters'] == 373_658 and row['est. time / first'] == 1
+    assert row['est. images/s'] == pytest.approx(2 / row['est. ms'] * 1e3, rel=1e-3)
+    tops = content['tables']['estimate-costliest']['rows']
+    assert len(tops) == 10
+    assert all(a['est. ms'] >= b['est. ms'] for a, b in zip(tops, tops[1:]))
+    assert {row['pass'] for row in tops} & {'forward', 'backward'}
+    with open(output / 'estimate-instructions.csv') as file:
+        every = list(csv.DictReader(file))
+    assert sum(float(row['% of step']) for row in every) == pytest.approx(100, abs=8)
+    assert {row['layer'] for row in every} >= {'conv1', 'optimizer'} or any(
+        row['layer'].startswith('layer4') for row in every)
+
+
+def test_a_finished_estimate_is_not_made_again(first, output):
+    file, = (output / 'finished').glob('*.json')
+    kept = json.loads(file.read_text())
+    kept['seconds'] = 0.123
+    file.write_text(json.dumps(kept))
+    again = run_command('estimate', 'test_resnet', '--chips', 'v2', '--output', output, *SMALL)
+    assert again.returncode == 0 and '123.000 ms' in again.stderr
+
+
+@pytest.mark.parametrize('argv, said', [
+    (['resnet18', '--chips', 'v9'], "there is no TPU 'v9'"),
+    (['resnett18'], 'resnett18'),
+    (['resnet18', '--batch-size', '0'], 'at least 1'),
+    (['resnet18', '--replicas', '4096', '--chips', 'v5e'], '--replicas 4096'),
+    (['resnet18:paper'], 'resnet18:paper'),
+    (['resnet18', '--output', '/proc/x'], 'cannot write to --output'),
+])
+def test_wrong_input_is_told_in_a_line_before_anything_is_compiled(argv, said, capsys, tmp_path):
+    try:
+        status = main(['estimate', *argv] + ([] if '--output' in argv else ['--output', str(tmp_path)]))
+    except SystemExit as stop:  # argparse's own
+        status = stop.code
+    assert status == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert said in error[-1]
+    assert not any('...' in line for line in error)
+
+
+@pytest.mark.parametrize('package', ['jax', 'libtpu', 'torch_xla'])
+def test_a_missing_package_is_told_with_its_extra(package):
+    script = (f"import importlib.util as util, sys; find = util.find_spec; "
+              f"util.find_spec = lambda name, *rest: None if name == '{package}' else find(name, *rest); "
+              "from timm_coded.cli import main; sys.exit(main(['estimate', 'resnet18']))")
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"timm-coded estimate: needs {package}: pip install 'timm_coded[estimate]'"

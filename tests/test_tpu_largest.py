@@ -1,0 +1,40 @@
+"""The largest batch that fits is found, whatever the compiler does to save memory."""
+import pytest
+
+from timm_coded.tpu.estimate import Estimate
+from timm_coded.tpu.largest import largest_batch
+from timm_coded.tpu.trace import Step
+
+MEMORY = 16 * 2 ** 30
+
+
+def search(limit, first, peak):
+    """Which batches were compiled, and what was found, where batches to `limit` fit."""
+    tried = []
+
+    def compiled(batch_size):
+        tried.append(batch_size)
+        fits = batch_size <= limit
+        return Estimate(Step('m', batch_size, 160), 'v5e', fits, peak=int(peak(batch_size)) if fits else 0)
+
+    best, refused = largest_batch(compiled, first, MEMORY)
+    assert len(set(tried)) == len(tried) <= 18
+    assert all(batch % 8 == 0 and batch > 0 for batch in tried)
+    return best.step.batch_size if best else None, refused
+
+
+@pytest.mark.parametrize('first', [1, 64, 192, 8000])
+@pytest.mark.parametrize('limit', [7, 8, 15, 63, 64, 100, 488, 1031, 8191])
+@pytest.mark.parametrize('peak', [
+    lambda batch: batch * MEMORY / 500,  # in proportion
+    lambda batch: 2 ** 30 + batch * 2 ** 20,  # most of it does not depend on the batch
+    lambda batch: min(batch * 2 ** 26, MEMORY - 1),  # the compiler recomputes to stay below
+])
+def test_the_largest_multiple_of_8_is_found(limit, first, peak):
+    best, refused = search(limit, first, peak)
+    assert best == (limit // 8 * 8 or None)
+    assert refused == (best or 0) + 8
+
+
+def test_the_search_ends_where_everything_fits():
+    assert search(10 ** 9, 64, lambda batch: batch) == (8192, None)

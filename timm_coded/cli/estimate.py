@@ -1,0 +1,94 @@
+"""`timm-coded estimate`: what a TPU would make of a step, by the estimates of its compiler; no TPU needed."""
+import argparse
+import sys
+from pathlib import Path
+
+from timm_coded.speed.forms import create_form
+from timm_coded.tpu.chips import CHIPS, Chip, find_chip
+from timm_coded.tpu.compiler import check_installed
+from timm_coded.tpu.estimate import Estimate, estimate, trace_apart
+from timm_coded.tpu.largest import largest_batch
+from timm_coded.tpu.table import all_instructions, findings
+from timm_coded.tpu.trace import PRECISIONS, Step
+from timm_coded.train.errors import UserError
+from timm_coded.train.flags import COUNT
+
+from .common import publish
+
+DESCRIPTION = (
+    "Compiles a model's whole training step for TPUs, with the TPU's own compiler and no TPU, and tells its estimated "
+    'time, its memory, and the instructions that cost most with their layers. A compile takes a minute or more and '
+    '4 GiB; one that was interrupted goes on where it was. Example: timm-coded estimate resnext50_32x4d '
+    'coded_resnext50_32x4d:packed --chips v5e --batch-size 64 --img-size 160'
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('models', nargs='+', metavar='MODEL', help="a model's name, NAME:packed (as train_xla.py runs "
+                        'it on a TPU) or NAME:paper (all outputs of subNNs in memory); ratios are to the first')
+    parser.add_argument('--chips', nargs='+', default=['v5e'], metavar='CHIP',
+                        help=f'of {", ".join(CHIPS)}; default: v5e')
+    parser.add_argument('-b', '--batch-size', nargs='+', type=COUNT, default=[64], help='of a device; default: 64')
+    parser.add_argument('--img-size', type=COUNT, default=160, metavar='PIXELS', help='default: 160')
+    parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='default: 1000')
+    parser.add_argument('--precision', choices=PRECISIONS, default='bf16', help='default: bf16, mixed precision')
+    parser.add_argument('--replicas', type=COUNT, default=1, metavar='N',
+                        help='devices that average their gradients in the step; default: 1')
+    parser.add_argument('--inference', action='store_true', help='a forward pass in the place of a training step')
+    parser.add_argument('--largest-batch', action='store_true', help='look also for the largest batch, of multiples of '
+                        '8, that fits into the memory; some six compiles for each model and chip')
+    parser.add_argument('--output', type=Path, default=Path('output/estimate'), metavar='FOLDER',
+                        help='for tables, and finished estimates, which are not made again; default: %(default)s')
+
+
+def run(args: argparse.Namespace) -> int:
+    check_installed()
+    chips = [find_chip(name) for name in args.chips]
+    for chip in chips:
+        chip.smallest_slice(args.replicas)
+    for name in args.models:
+        create_form(name, args.num_classes)
+    cache = args.output / 'finished'
+    make_folder(cache)
+    results = [one for batch_size in args.batch_size for name in args.models
+               for one in estimate_step(step_of(args, name, batch_size), chips, cache)]
+    largest = []
+    if args.largest_batch:
+        for name in args.models:
+            for chip in chips:
+                def compiled(batch_size: int) -> Estimate:
+                    return estimate_step(step_of(args, name, batch_size), [chip], cache)[0]
+                largest.append((name, chip, *largest_batch(compiled, args.batch_size[0], chip.hbm)))
+    all_instructions(results).write(args.output)
+    publish(findings(results, largest), args.output)
+    return 0
+
+
+def step_of(args: argparse.Namespace, model: str, batch_size: int) -> Step:
+    return Step(model, batch_size, args.img_size, args.precision, args.inference, args.replicas, args.num_classes)
+
+
+def estimate_step(step: Step, chips: list[Chip], cache: Path) -> list[Estimate]:
+    """The estimates for each chip, with a line of progress for each."""
+    graph = trace_apart(step)
+    results = []
+    for chip in chips:
+        print(f'{step.model}, batch {step.batch_size}, {chip.name} ...', file=sys.stderr, flush=True)
+        results.append(estimate(step, graph, chip, cache))
+        said = f'{1e3 * results[-1].seconds:.3f} ms estimated' if results[-1].fits else 'does not fit'
+        print(f'    {said}, compiled in {results[-1].compile_seconds:.0f} s', file=sys.stderr, flush=True)
+    return results
+
+
+def make_folder(folder: Path) -> None:
+    """Makes it before the compiles, which take minutes, not after.
+
+    Raises:
+        UserError: it cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / '.writable').touch()
+        (folder / '.writable').unlink()
+    except OSError as error:
+        raise UserError(f'cannot write to --output {folder}: {error.strerror}') from error

@@ -1,0 +1,67 @@
+"""`timm-coded scaling`: step time, efficiency, epoch and cost from 1 to 256 chips, on paper."""
+import argparse
+import functools
+from pathlib import Path
+
+from timm_coded.speed.forms import create_form
+from timm_coded.tpu.chips import CHIPS
+from timm_coded.tpu.compiler import check_installed
+from timm_coded.tpu.estimate import Estimate
+from timm_coded.tpu.scaling import Recipe, Speeds, plans, predict
+from timm_coded.tpu.scaling_table import findings
+from timm_coded.tpu.slices import SLICES, find_slice
+from timm_coded.tpu.trace import Step
+from timm_coded.train.flags import COUNT, number
+
+from .common import publish
+from .estimate import estimate_step, make_folder
+
+DESCRIPTION = (
+    "Predicts a training step's time, the efficiency, epoch and cost on slices of TPUs: the step by the estimate of the "
+    "TPU's compiler with the all-reduce in it, the rest by the vendor's bandwidths, hosts and prices; and says what "
+    'gives way first. Estimates that are in --output already, of this command or of `timm-coded estimate`, are not made '
+    'again. Example: timm-coded scaling coded_resnext50_32x4d:packed --slices v2-8 v5e-8 v5e-64'
+)
+RATE = number(float, 1e-3)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('model', nargs='?', default='coded_resnext50_32x4d:packed', metavar='MODEL',
+                        help='as for `timm-coded estimate`; default: %(default)s')
+    parser.add_argument('--slices', nargs='+', default=['v2-8', 'v3-8', 'v5e-1', 'v5e-8', 'v5e-64', 'v5e-256', 'v6e-8'],
+                        metavar='SLICE', help=f'of {", ".join(SLICES)}; default: seven of them')
+    parser.add_argument('--micro-batch', type=COUNT, default=192, help='default: 192')
+    parser.add_argument('--global-batch', type=COUNT, default=1536, help='default: 1536')
+    parser.add_argument('--epochs', type=COUNT, default=250, help="of ImageNet's training set; default: 250")
+    parser.add_argument('--img-size', type=COUNT, default=160, metavar='PIXELS', help='default: 160')
+    parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='default: 1000')
+    parser.add_argument('--input-rate', type=RATE, default=190., metavar='IMAGES',
+                        help='training images/s that a core prepares, measured by `timm-coded input`; default: 190')
+    parser.add_argument('--host-ms', type=RATE, default=50., metavar='MS',
+                        help='of a process for a micro-batch, measured by `timm-coded host`; default: 50')
+    parser.add_argument('--store-rate', type=RATE, default=100., metavar='MB',
+                        help='MB/s of the storage of checkpoints, assumed; default: 100')
+    parser.add_argument('--output', type=Path, default=Path('output/estimate'), metavar='FOLDER',
+                        help='default: %(default)s, that of `timm-coded estimate`')
+
+
+def run(args: argparse.Namespace) -> int:
+    check_installed()
+    recipe = Recipe(args.micro_batch, args.global_batch, args.epochs)
+    speeds = Speeds(args.input_rate, args.host_ms / 1e3, args.store_rate * 1e6)
+    planned = [(where, plan) for where in map(find_slice, args.slices) for plan in plans(recipe, where.devices)]
+    create_form(args.model, args.num_classes)
+    make_folder(args.output / 'finished')
+
+    @functools.cache
+    def estimate(chip: str, micro_batch: int, replicas: int) -> Estimate:
+        step = Step(args.model, micro_batch, args.img_size, replicas=replicas, num_classes=args.num_classes)
+        return estimate_step(step, [CHIPS[chip]], args.output / 'finished')[0]
+
+    predictions = [
+        predict(where, plan, recipe, speeds,
+                replicated=estimate(where.chip, plan.micro_batch, where.devices),
+                alone=estimate(where.chip, recipe.micro_batch, 1))
+        for where, plan in planned]
+    publish(findings(args.model, predictions, speeds), args.output)
+    return 0
