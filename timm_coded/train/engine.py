@@ -118,6 +118,12 @@ def move(training: Training, batch: list[Tensor], sums: Sums, finite: FiniteWatc
 
 def backward(training: Training, batch: list[Tensor], sums: Sums, finite: FiniteWatch) -> None:
     """Adds a micro-batch's gradients to the model's, and its metrics to the sums."""
+    forward(training, batch).backward()
+    add_metrics(training, batch, sums, finite)
+
+
+def forward(training: Training, batch: list[Tensor]) -> Tensor:
+    """The loss of a micro-batch, as its part of the step's."""
     model, criterion = training.model, training.criterion
     images, target, *boxes = batch
     with training.replica.autocast(training.amp_dtype):
@@ -127,8 +133,13 @@ def backward(training: Training, batch: list[Tensor], sums: Sums, finite: Finite
         else:
             output = model.forward_energies(images) if coded_blocks(model) else model(images)
         loss = criterion(output, target)
-    (loss / training.accumulation if training.accumulation > 1 else loss).backward()
-    count = count_images(target)
+    return loss / training.accumulation if training.accumulation > 1 else loss
+
+
+def add_metrics(training: Training, batch: list[Tensor], sums: Sums, finite: FiniteWatch) -> None:
+    """Adds the last micro-batch's losses to the sums, and looks whether they are finite."""
+    criterion = training.criterion
+    count = count_images(batch[1])
     sums.add(count, loss_sums(criterion, count))
     finite.add([criterion.parts[term] for term in finite.terms])
 
