@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     doubles = sorted({name for name in args.models if args.models.count(name) > 1})
     if doubles:
         raise UserError(f'{", ".join(doubles)} is named twice: name each model once')
+    args.output.mkdir(parents=True, exist_ok=True)  # so that minutes of measuring do not end at a wrong folder
     publish(host_times(args.models, args.num_classes, args.img_size, args.batch_size, PRECISIONS[args.precision],
                        args.repeats), args.output)
     return 0
