@@ -13,8 +13,12 @@ from replay_work import EPOCHS, STEPS
 
 from timm_coded.train import replicas
 from timm_coded.train.args import parse_args
-from timm_coded.train.graphs import NEEDED, GraphRecorder
+from timm_coded.train.engine import Training
+from timm_coded.train.finite import FiniteWatch
+from timm_coded.train.graphs import NEEDED, Graph, GraphRecorder
+from timm_coded.train.replay import Replay
 from timm_coded.train.session import create_training
+from timm_coded.train.sums import Sums
 
 ALWAYS_TRACED = ('warming-average', 'adamw', 'fickle', 'processes')
 REPLAYED = {  # the first two of a kind in an epoch are traced, and those after another kind
@@ -70,6 +74,60 @@ def test_torch_xla_without_the_functions_is_not_able_to():
     for name in NEEDED:
         rest = SimpleNamespace(**{other: None for other in functions if other != name})
         assert not GraphRecorder(rest, torch.device('cpu'), threading.Lock()).is_able()
+
+
+class FakeRecorder:
+    """Records steps as graphs with the keys given, in turn."""
+
+    def __init__(self, keys):
+        self.keys, self.recorded = iter(keys), 0
+
+    def record(self, inputs, work):
+        self.recorded += 1
+        work()
+        return Graph(self, 'xla:0', next(self.keys), [], [], [], [])
+
+    def _run_cached_graph(self, key, inputs):
+        return []
+
+
+def make_replay(recorder, optimizer=torch.optim.SGD) -> Replay:
+    model = torch.nn.Linear(2, 2)
+    replica = SimpleNamespace(recorder=lambda: recorder, device=torch.device('cpu'))
+    training = Training(model, SimpleNamespace(parts={'class': 1}), optimizer(model.parameters(), 0.1), None, replica)
+    return Replay(training, Sums(['loss'], replica), FiniteWatch(['class'], replica.device))
+
+
+def count_works(replay: Replay, steps: int) -> int:
+    works = []
+    for step in range(steps):
+        replay.run(lambda: works.append(step), [torch.zeros(2)], updates=True)
+    return len(works)
+
+
+def test_a_step_is_replayed_once_two_in_a_row_had_the_same_graph():
+    recorder = FakeRecorder('abcc')
+    assert count_works(make_replay(recorder), 20) == recorder.recorded == 4
+
+
+def test_steps_that_never_are_the_same_are_soon_only_traced():
+    recorder = FakeRecorder(map(str, range(100)))
+    assert count_works(make_replay(recorder), 50) == 50 and recorder.recorded < 10
+
+
+def test_an_optimizer_that_may_count_on_the_host_is_traced():
+    recorder = FakeRecorder('aaaa')
+    assert count_works(make_replay(recorder, torch.optim.AdamW), 9) == 9 and recorder.recorded == 0
+
+
+def test_the_terms_of_the_loss_are_dropped_so_that_they_are_no_outputs_of_the_graph():
+    replay = make_replay(FakeRecorder('aa'))
+    count_works(replay, 1)
+    assert replay.training.criterion.parts == {}
+
+
+def test_gradients_that_go_through_the_host_are_not_of_a_graph():
+    assert [peers.in_graph for peers in (replicas.Alone, replicas.XlaMesh, replicas.Processes)] == [True, True, False]
 
 
 def test_plain_pytorch_has_no_graphs_to_record():
