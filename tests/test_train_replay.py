@@ -91,10 +91,11 @@ class FakeRecorder:
         return []
 
 
-def make_replay(recorder, optimizer=torch.optim.SGD) -> Replay:
+def make_replay(recorder, optimizer=torch.optim.SGD, **options) -> Replay:
     model = torch.nn.Linear(2, 2)
     replica = SimpleNamespace(recorder=lambda: recorder, device=torch.device('cpu'))
-    training = Training(model, SimpleNamespace(parts={'class': 1}), optimizer(model.parameters(), 0.1), None, replica)
+    criterion = SimpleNamespace(parts={'class': 1})
+    training = Training(model, criterion, optimizer(model.parameters(), 0.1), None, replica, **options)
     return Replay(training, Sums(['loss'], replica), FiniteWatch(['class'], replica.device))
 
 
@@ -118,6 +119,11 @@ def test_steps_that_never_are_the_same_are_soon_only_traced():
 def test_an_optimizer_that_may_count_on_the_host_is_traced():
     recorder = FakeRecorder('aaaa')
     assert count_works(make_replay(recorder, torch.optim.AdamW), 9) == 9 and recorder.recorded == 0
+
+
+def test_what_is_not_wanted_is_not_done():
+    recorder = FakeRecorder('aaaa')
+    assert count_works(make_replay(recorder, replay=False), 9) == 9 and recorder.recorded == 0
 
 
 def test_the_terms_of_the_loss_are_dropped_so_that_they_are_no_outputs_of_the_graph():
