@@ -93,7 +93,7 @@ class FakeRecorder:
 
 def make_replay(recorder, optimizer=torch.optim.SGD, **options) -> Replay:
     model = torch.nn.Linear(2, 2)
-    replica = SimpleNamespace(recorder=lambda: recorder, device=torch.device('cpu'))
+    replica = SimpleNamespace(recorder=lambda: recorder, device=torch.device('cpu'), end_step=lambda: None)
     criterion = SimpleNamespace(parts={'class': 1})
     training = Training(model, criterion, optimizer(model.parameters(), 0.1), None, replica, **options)
     return Replay(training, Sums(['loss'], replica), FiniteWatch(['class'], replica.device))

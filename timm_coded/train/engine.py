@@ -93,7 +93,6 @@ def train_epoch(
     model.train()
     micro_batches = grouped(replica.send(batches), training.accumulation)
     steps = first_step + len(batches) // training.accumulation
-    replica.end_step()
     replay = Replay(training, sums, finite)
     for step, group in enumerate(profile(progress.training(micro_batches, sums, first_step)), first_step):
         count = epoch * steps + step + 1

@@ -35,7 +35,9 @@ class Replay:
         self.recordings = 0  # since the last step that was run by one
         suits = training.replay and type(training.optimizer) is torch.optim.SGD
         self.recorder = training.replica.recorder() if suits else None
-        self.held = list(self.find_held()) if self.recorder else []
+        self.held = self.find_held() if self.recorder else []
+        if self.recorder:
+            training.replica.end_step()  # what is left to the device from before is none of the first step's graph
 
     def find_held(self) -> list[Tensor]:
         """What stays from step to step and is changed in place: weights, buffers, gradients if they stay, momentum."""
