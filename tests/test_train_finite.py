@@ -41,4 +41,4 @@ def test_state_of_one_micro_batch_ago_can_be_read_without_waiting():
 def test_graph_of_the_loss_is_not_kept_and_any_type_is_taken():
     finite = FiniteWatch(['class', 'layer3.0'], CPU)
     finite.add([torch.ones((), requires_grad=True) * 2, torch.tensor(math.inf, dtype=torch.bfloat16)])
-    assert not finite.state.requires_grad and finite.broken() == (1, ['layer3.0'])
+    assert not finite.vector.requires_grad and finite.broken() == (1, ['layer3.0'])

@@ -116,9 +116,9 @@ def test_all_differences_are_listed_at_once():
 # Every flag is one or the other, and whoever adds one has to decide.
 WHERE_HOW_AND_HOW_OFTEN = {
     'config', 'data_dir', 'dataset_download', 'workers', 'validation_batch_size', 'skip_corrupt', 'initial_checkpoint',
-    'grad_checkpointing', 'pack_lanes', 'device', 'replicas', 'xla_cache', 'log_interval', 'checkpoint_hist',
-    'recovery_interval', 'recovery_minutes', 'max_hours', 'allow_non_finite', 'output', 'experiment', 'resume',
-    'override_resume', 'eval_only', 'log_tensorboard', 'log_wandb', 'profile', 'doctor',
+    'grad_checkpointing', 'pack_lanes', 'device', 'replicas', 'xla_cache', 'replay', 'log_interval',
+    'checkpoint_hist', 'recovery_interval', 'recovery_minutes', 'max_hours', 'allow_non_finite', 'output',
+    'experiment', 'resume', 'override_resume', 'eval_only', 'log_tensorboard', 'log_wandb', 'profile', 'doctor',
 }
 RECIPE = {
     'dataset', 'train_split', 'val_split', 'class_map', 'batch_size', 'global_batch_size', 'synthetic', 'img_size',

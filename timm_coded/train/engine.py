@@ -15,6 +15,7 @@ from .device_augment import DeviceAugment
 from .finite import FiniteWatch
 from .local_state import running_statistics
 from .progress import Progress
+from .replay import Replay
 from .replicas import Replica
 from .sums import Sums
 
@@ -30,6 +31,7 @@ class Training:
         clip_grad: if any, the gradients are clipped to it, in timm's way named by `clip_mode`.
         mask_grads: whether a coded model's gradients stop before a class's inactive subNNs.
         ema: the moving average of the model, if any.
+        replay: whether steps may be run by their recorded graphs, where there are such.
     """
     model: nn.Module
     criterion: CodingLoss
@@ -43,6 +45,7 @@ class Training:
     mask_grads: bool = False
     ema: ModelEmaV3 | None = None
     seed: int = 0
+    replay: bool = True
 
     def __post_init__(self) -> None:
         if self.accumulation > 1:  # gradients that are always there make one graph of all micro-batches but the last
@@ -90,21 +93,36 @@ def train_epoch(
     model.train()
     micro_batches = grouped(replica.send(batches), training.accumulation)
     steps = first_step + len(batches) // training.accumulation
+    replay = Replay(training, sums, finite)
     for step, group in enumerate(profile(progress.training(micro_batches, sums, first_step)), first_step):
+        count = epoch * steps + step + 1
         for micro, batch in enumerate(group):
             replica.seed(training.seed, 1 + epoch, 1 + step, micro)
-            backward(training, batch, sums, finite)
             if micro + 1 < len(group):
-                replica.end_step()
-        update(training, epoch * steps + step + 1)
-        replica.end_step()
+                replay.run(lambda: backward(training, batch, sums, finite), batch, updates=False)
+            else:
+                decay = training.ema.get_decay(count) if training.ema is not None else None
+                replay.run(lambda: move(training, batch, sums, finite, count), batch, True, decay)
+            replica.end_step()
         after_step(step + 1)
     replica.peers.average(running_statistics(*training.models()))
     replica.end_step()
 
 
+def move(training: Training, batch: list[Tensor], sums: Sums, finite: FiniteWatch, steps: int) -> None:
+    """A step's last micro-batch and its update; `steps` of the run, this included."""
+    backward(training, batch, sums, finite)
+    update(training, steps)
+
+
 def backward(training: Training, batch: list[Tensor], sums: Sums, finite: FiniteWatch) -> None:
     """Adds a micro-batch's gradients to the model's, and its metrics to the sums."""
+    forward(training, batch).backward()
+    add_metrics(training, batch, sums, finite)
+
+
+def forward(training: Training, batch: list[Tensor]) -> Tensor:
+    """The loss of a micro-batch, as its part of the step's."""
     model, criterion = training.model, training.criterion
     images, target, *boxes = batch
     with training.replica.autocast(training.amp_dtype):
@@ -114,8 +132,13 @@ def backward(training: Training, batch: list[Tensor], sums: Sums, finite: Finite
         else:
             output = model.forward_energies(images) if coded_blocks(model) else model(images)
         loss = criterion(output, target)
-    (loss / training.accumulation if training.accumulation > 1 else loss).backward()
-    count = count_images(target)
+    return loss / training.accumulation if training.accumulation > 1 else loss
+
+
+def add_metrics(training: Training, batch: list[Tensor], sums: Sums, finite: FiniteWatch) -> None:
+    """Adds the last micro-batch's losses to the sums, and looks whether they are finite."""
+    criterion = training.criterion
+    count = count_images(batch[1])
     sums.add(count, loss_sums(criterion, count))
     finite.add([criterion.parts[term] for term in finite.terms])
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from .data.loader import Batches
 from .data.prefetch import prefetch
 from .errors import UserError
+from .graphs import GraphRecorder
 
 # The two cores of a v2 or v3 chip are threads of one process: what they do to its state, random numbers too, one does
 # after the other.
@@ -157,6 +158,11 @@ class XlaReplica:
         self.xla.sync()
         self.xm.wait_device_ops()
 
+    def recorder(self) -> GraphRecorder | None:
+        """Records steps, to run them again; None if it takes more than a graph to do one, or torch_xla cannot."""
+        recorder = GraphRecorder(self.xla._XLAC, self.device, one_thread)
+        return recorder if self.peers.in_graph and recorder.is_able() else None
+
     def compiles(self) -> tuple[int, float]:
         """How many graphs were compiled so far, and in how many seconds."""
         count, nanoseconds, _ = self.metrics.metric_data('CompileTime') or (0, 0.0, [])
@@ -249,6 +255,9 @@ class TorchReplica:
         if self.device.type == 'cuda':
             torch.cuda.synchronize(self.device)
 
+    def recorder(self) -> None:
+        """There are no graphs."""
+
     def compiles(self) -> tuple[int, float]:
         return 0, 0.0
 
@@ -271,6 +280,7 @@ class TorchReplica:
 class Alone:
     """The peers of the only replica."""
     rank, world = 0, 1
+    in_graph = True  # whether `average` is part of the device's graph
 
     def average(self, tensors: list[Tensor]) -> None:
         """Gives each of the device's tensors the mean over all replicas, in one reduction for all of them."""
@@ -289,6 +299,7 @@ class Alone:
 
 class Processes:
     """Other processes, by torch.distributed. Of XLA devices the tensors go through the host."""
+    in_graph = False
 
     def __init__(self, backend: str):
         dist.init_process_group(backend)
@@ -331,6 +342,7 @@ class XlaMesh:
     Each replica's program must be the same, or some wait for ever for the others. What is not the gradients' is reduced
     in graphs of its own, as float32: a TPU's compiler finds no maximum of 64-bit integers.
     """
+    in_graph = True
 
     def __init__(self, xla: ModuleType, xm: ModuleType, runtime: ModuleType, device: torch.device):
         self.xla, self.xm, self.device = xla, xm, device

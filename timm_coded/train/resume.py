@@ -13,9 +13,9 @@ from .replicas import Replica
 # What may differ between the sessions of a run: where it runs, what it reads from and writes to, how it reports.
 NOT_THE_RECIPE = {
     'config', 'data_dir', 'dataset_download', 'workers', 'validation_batch_size', 'skip_corrupt', 'initial_checkpoint',
-    'grad_checkpointing', 'pack_lanes', 'device', 'replicas', 'xla_cache', 'log_interval', 'checkpoint_hist',
-    'recovery_interval', 'recovery_minutes', 'max_hours', 'allow_non_finite', 'output', 'experiment', 'resume',
-    'override_resume', 'eval_only', 'log_tensorboard', 'log_wandb', 'profile', 'doctor',
+    'grad_checkpointing', 'pack_lanes', 'device', 'replicas', 'xla_cache', 'replay', 'log_interval',
+    'checkpoint_hist', 'recovery_interval', 'recovery_minutes', 'max_hours', 'allow_non_finite', 'output',
+    'experiment', 'resume', 'override_resume', 'eval_only', 'log_tensorboard', 'log_wandb', 'profile', 'doctor',
 }
 THE_MODEL = {'model', 'num_classes', 'model_kwargs', 'num_active', 'scheme_source', 'energy_norm'}
 

@@ -242,6 +242,7 @@ def create_training(args: argparse.Namespace, parts: Parts, found: Found | None 
         mask_grads=bool(args.mask_grads),
         ema=ema,
         seed=args.seed,
+        replay=args.replay,
     )
     return training, Schedule(args, optimizer)
 

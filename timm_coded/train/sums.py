@@ -25,8 +25,11 @@ class Sums:
     def add(self, count: torch.Tensor, sums: dict[str, torch.Tensor]) -> None:
         """Adds a batch: how many images it has, and each metric's sum over them; all scalars on the device."""
         terms = [count, *(sums[name] for name in self.names)]
-        self.before = self.vector
-        self.vector = self.vector + torch.stack([term.detach().float() for term in terms])
+        self.follow(self.vector + torch.stack([term.detach().float() for term in terms]))
+
+    def follow(self, vector: torch.Tensor) -> None:
+        """Goes on with a batch added to the vector."""
+        self.before, self.vector = self.vector, vector
 
     def means(self) -> dict[str, float]:
         """Each metric's mean over all replicas' images, for all replicas; waits for them and for the device."""
