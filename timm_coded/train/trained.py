@@ -23,7 +23,7 @@ from .build import check_model, check_model_name, create_model, describe_error
 from .checkpoint import load
 from .data import class_names
 from .data.images import create_augment, create_evaluation_batches, create_evaluation_transform, data_config
-from .data.samples import to_rgb
+from .data.rgb import to_rgb
 from .data.splits import check_flags, open_split
 from .errors import UserError
 from .prepare import XLA_LANES
