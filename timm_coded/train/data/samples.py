@@ -14,6 +14,7 @@ from .rgb import to_rgb
 from .sampler import Key
 from .targets import name_of, wrong_target
 
+OWN_GENERATOR = np.random.MT19937()  # of NumPy's random numbers while an image is augmented
 IGNORED = -1  # the target of an image that only fills up a batch
 
 
@@ -116,14 +117,15 @@ class Samples(Dataset):
 @contextlib.contextmanager
 def seeded(*entropy: int) -> Iterator[None]:
     """Python's, NumPy's and PyTorch's CPU random numbers seeded for a while, then as they were."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    states, generator = (random.getstate(), torch.get_rng_state()), np.random.get_bit_generator()
     seeds = np.random.SeedSequence(entropy).generate_state(3).tolist()
     random.seed(seeds[0])
+    np.random.set_bit_generator(OWN_GENERATOR)  # to copy NumPy's state takes longer than to flip an image
     np.random.seed(seeds[1])
     torch.default_generator.manual_seed(seeds[2])
     try:
         yield
     finally:
         random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+        np.random.set_bit_generator(generator)
+        torch.set_rng_state(states[1])
