@@ -1,5 +1,6 @@
 """What `timm-coded input` found, as tables and a picture."""
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -33,7 +34,8 @@ def measure_input(
     few = open_images(folder, sizes.images(0))
     parts = measure_parts(few, PARTS_ROUNDS, sizes)
     busy = max(1, max(workers) // 2)
-    overlap = [measure_overlap(open_images(folder, sizes.images(busy)), busy, share, sizes) for share in SHARES]
+    short = replace(sizes, batch=max(1, sizes.batch // 4))  # for many steps
+    overlap = [measure_overlap(open_images(folder, sizes.images(busy)), busy, share, short) for share in SHARES]
     images = 'JPEG files made on the spot' if made else f'images of {folder}'
     return Findings(
         'input',

@@ -86,6 +86,7 @@ class Trained:
         args.workers = args.workers if workers is None else workers
         check_flags(args)
         images = open_split(args, {'train': args.train_split, 'validation': args.val_split}.get(split, split))
+        args.fast_decode = args.fast_decode and hasattr(images, 'reader')
         names = [str(name) for name in class_names(images)]
         if foreign:
             args.num_classes = ANY_CLASSES

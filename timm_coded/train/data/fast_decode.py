@@ -5,13 +5,14 @@ crop of at least twice the size that is wanted is decoded at 1/2, 1/4 or 1/8 of 
 wanted. The crop is the one that timm draws, by the same random numbers.
 """
 import argparse
+import contextlib
 import io
 import random
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from timm.data import RandomResizedCropAndInterpolation
 from torch.utils.data import Dataset
 from torchvision.io import ImageReadMode, decode_jpeg
@@ -23,7 +24,10 @@ from ..errors import UserError
 from .rgb import to_rgb
 
 FACTORS = (8, 4, 2)  # that libjpeg-turbo scales down by while it decodes
-INTERPOLATIONS = (InterpolationMode.BILINEAR, InterpolationMode.BICUBIC)  # that PyTorch has for bytes
+PILLOW_FILTERS = {  # of what PyTorch has for bytes
+    InterpolationMode.BILINEAR: Image.Resampling.BILINEAR,
+    InterpolationMode.BICUBIC: Image.Resampling.BICUBIC,
+}
 
 Box = tuple[int, int, int, int]  # top, left, height, width
 
@@ -40,12 +44,13 @@ class Encoded(NamedTuple):
     @classmethod
     def read(cls, file: BinaryIO) -> 'Encoded':
         """Raises what Pillow does if the file is no image."""
-        header = Image.open(file)
-        file.seek(0)
-        return cls(header, file.read())
-
-    def open(self) -> Image.Image:
-        return Image.open(io.BytesIO(self.content))
+        content = file.read()  # at once: each system call counts
+        try:
+            return cls(Image.open(io.BytesIO(content)), content)
+        except UnidentifiedImageError:
+            file.seek(0)
+            Image.open(file)  # fails too, and names the file
+            raise
 
 
 class FastCrop:
@@ -59,9 +64,9 @@ class FastCrop:
         if not isinstance(image, Encoded):
             return self.crop(image)
         box = self.crop.get_params(image.header, self.crop.scale, self.crop.ratio)
-        drawn = len(self.interpolations) > 1
-        return decode_box(image, box, self.crop.size, random.choice(self.interpolations) if drawn
-                          else self.interpolations[0])
+        several = len(self.interpolations) > 1  # one is not drawn, which would take a random number
+        interpolation = random.choice(self.interpolations) if several else self.interpolations[0]
+        return decode_box(image, box, self.crop.size, interpolation)
 
 
 class FastResize:
@@ -76,9 +81,9 @@ class FastResize:
             return self.resize(image)
         width, height = image.header.size
         size = self.resize.size
-        if isinstance(size, int):  # of the shorter side
-            short, long = min(width, height), max(width, height)
-            size = (size, int(size * long / short)) if height <= width else (int(size * long / short), size)
+        if isinstance(size, int):  # of the shorter side; the longer one as torchvision rounds it
+            long = int(size * max(width, height) / min(width, height))
+            size = (size, long) if height <= width else (long, size)
         return decode_box(image, (0, 0, height, width), tuple(size), self.resize.interpolation)
 
 
@@ -90,37 +95,40 @@ def decode_box(image: Encoded, box: Box, size: tuple[int, int], interpolation: I
     Raises:
         Unreadable: the image cannot be decoded.
     """
-    top, left, height, width = box
     try:
         if image.header.format == 'JPEG' and image.header.mode == 'RGB':
             for factor in FACTORS:
-                if height >= factor * size[0] and width >= factor * size[1]:
-                    return decode_scaled(image, box, size, interpolation, factor)
-            try:
-                pixels = decode_jpeg(torch.frombuffer(bytearray(image.content), dtype=torch.uint8), ImageReadMode.RGB)
-            except RuntimeError:
-                pass
-            else:
-                pixels = tensors.resized_crop(pixels, *box, list(size), interpolation, antialias=True)
-                return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
-        whole = to_rgb(image.open())
+                if box[2] >= factor * size[0] and box[3] >= factor * size[1]:
+                    return decode_scaled(image.header, box, size, interpolation, factor)
+            with contextlib.suppress(RuntimeError):
+                return decode_whole(image.content, box, size, interpolation)
+        whole = to_rgb(image.header)
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
         raise Unreadable(str(error) or type(error).__name__) from error
-    return pillow.resized_crop(whole, top, left, height, width, size, interpolation)
+    return pillow.resized_crop(whole, *box, size, interpolation)
+
+
+def decode_whole(
+        content: bytes, box: Box, size: tuple[int, int], interpolation: InterpolationMode) -> Image.Image:
+    """Raises RuntimeError if it is damaged."""
+    pixels = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)  # [3, H, W]
+    pixels = tensors.resized_crop(pixels, *box, list(size), interpolation, antialias=True)
+    return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
 
 
 def decode_scaled(
-        image: Encoded, box: Box, size: tuple[int, int], interpolation: InterpolationMode, factor: int) -> Image.Image:
-    """The same of an image that is decoded at 1/factor of its scale; the box is scaled with it, to parts of pixels."""
+        image: Image.Image,
+        box: Box,
+        size: tuple[int, int],
+        interpolation: InterpolationMode,
+        factor: int,
+) -> Image.Image:
+    """Decodes at 1/factor of the scale; the box is scaled with the image, to parts of pixels."""
     top, left, height, width = box
-    small = image.open()
-    full_width, full_height = small.size
-    _, (_, _, scaled_width, _) = small.draft('RGB', (full_width // factor, full_height // factor))
-    scale = scaled_width / full_width
-    right, bottom = (left + width) * scale, (top + height) * scale
-    within = (left * scale, top * scale, min(right, small.width), min(bottom, small.height))
-    filters = {InterpolationMode.BILINEAR: Image.Resampling.BILINEAR, InterpolationMode.BICUBIC: Image.Resampling.BICUBIC}
-    return small.resize((size[1], size[0]), filters[interpolation], within)
+    full_width, full_height = image.size
+    image.draft('RGB', (full_width // factor, full_height // factor))
+    right, bottom = min((left + width) / factor, image.width), min((top + height) / factor, image.height)
+    return image.resize(size[::-1], PILLOW_FILTERS[interpolation], (left / factor, top / factor, right, bottom))
 
 
 def decode_fast(args: argparse.Namespace, transform: Compose, dataset: Dataset) -> Compose:
@@ -133,16 +141,27 @@ def decode_fast(args: argparse.Namespace, transform: Compose, dataset: Dataset) 
         name = '--synthetic' if args.synthetic else f'--dataset {args.dataset}'
         raise UserError(f'--fast-decode is for image files, and {name} gives images that are decoded already: leave it '
                         'out')
+    check_decoder()
     first, *rest = transform.transforms
     if isinstance(first, RandomResizedCropAndInterpolation):
         fast = FastCrop(first)
     elif isinstance(first, Resize):
         fast = FastResize(first)
     else:
-        flag = '--train-pad' if args.train_pad else '--train-crop-mode and --crop-mode other than rrc and center, squash'
-        raise UserError(f'--fast-decode does the random resized crop and the resize of the evaluation, it cannot go '
-                        f'together with {flag}: leave out one of the two')
-    if not set(fast.interpolations) <= set(INTERPOLATIONS):
+        raise UserError('--fast-decode decodes for the random resized crop and for a resize, this run begins with '
+                        f'{type(first).__name__}: leave it out, or --train-pad, --train-crop-mode and --crop-mode')
+    if not set(fast.interpolations) <= PILLOW_FILTERS.keys():
         raise UserError(f'--fast-decode resizes by bilinear or bicubic interpolation, not {fast.interpolations[0].value}: '
                         'change --train-interpolation or --interpolation, or leave it out')
     return Compose([fast, *rest])
+
+
+def check_decoder() -> None:
+    """Raises UserError if this torchvision cannot decode JPEG files at all: it would seem as if all were damaged."""
+    file = io.BytesIO()
+    Image.new('RGB', (8, 8)).save(file, 'JPEG')
+    try:
+        decode_whole(file.getvalue(), (0, 0, 8, 8), (8, 8), InterpolationMode.BILINEAR)
+    except RuntimeError as error:
+        raise UserError(f'--fast-decode: this torchvision was built without libjpeg ({error}): install one of '
+                        'pip, or leave it out') from error
