@@ -148,7 +148,7 @@ def describe_loader(report: Report) -> list[str]:
         return ['loading: not measured, as there is neither DATA_DIR nor --dataset']
     return [f'loading alone: {loader.rate:.1f} images/s with --workers {report.workers} ({loader.n} batches; slowest '
             f'and fastest round {loader.low:.1f} and {loader.high:.1f}), the first after {loader.first_seconds:.1f} s',
-            f'input: {report.core_rate:.1f} images/s of a core; this host\'s devices need '
+            f'input: {report.core_rate:.1f} images/s of a core; the devices of this host need '
             f'{report.local_replicas * report.step.rate:.1f} = {report.cores_needed:.1f} cores, it has {report.cores}']
 
 
