@@ -8,12 +8,12 @@ from PIL import Image
 from timm.data import create_dataset, create_transform
 
 from timm_coded.train import replicas
+from timm_coded.train.data.loader import create_batches
+from timm_coded.train.data.rgb import to_rgb
+from timm_coded.train.data.sampler import EvaluationSampler, TrainingSampler
+from timm_coded.train.data.samples import Samples, seeded
 from timm_coded.train.device_augment import BoxSampler
 from timm_coded.train.errors import UserError
-from timm_coded.train.data.loader import create_batches
-from timm_coded.train.data.sampler import EvaluationSampler, TrainingSampler
-from timm_coded.train.data.rgb import to_rgb
-from timm_coded.train.data.samples import Samples, seeded
 
 AUGMENTED = dict(is_training=True, auto_augment='rand-m7-mstd0.5-inc1', interpolation='random', use_prefetcher=True)
 PLAIN = dict(use_prefetcher=True, crop_pct=1.0)

@@ -13,9 +13,9 @@ from timm_coded.train.flags import COUNT, INDEX, number
 from .common import output_folder, publish
 
 DESCRIPTION = (
-    "Measures how many images a second each core loads with the ImageNet recipe's augmentation: the paper's way (timm's "
-    'create_loader, normalised and erased on the host), ours, and ours with --fast-decode, in one run in turn. Tells '
-    'where the time goes, and whether a device has to wait. Takes minutes; leave the machine alone meanwhile. '
+    'Measures how many images a second each core loads with the augmentation of the ImageNet recipe: the paper\'s way '
+    '(create_loader of timm, normalised and erased on the host), ours, and ours with --fast-decode, in one run in turn. '
+    'Tells where the time goes, and whether a device has to wait. Takes minutes; leave the machine alone meanwhile. '
     'Example: timm-coded input --output output/input'
 )
 IMAGES = 100  # that are made; of larger passes the rest are links to them

@@ -29,7 +29,7 @@ class Lap:
 
 
 def measure_parts(dataset: ImageDataset, rounds: int, sizes: Sizes) -> list[dict]:
-    """Milliseconds of an image in each part of the work, all in this process: a row for each part, medians of rounds."""
+    """Milliseconds of an image in each part of the work, all in this process: a row for each, medians of rounds."""
     rows = []
     with one_thread():
         for training in (True, False):

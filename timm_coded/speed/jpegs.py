@@ -1,4 +1,4 @@
-"""JPEG files made on the spot that cost a loader what ImageNet's do: their sizes, bytes and spectrum, not their content."""
+"""JPEG files made on the spot that cost a loader what ImageNet's do: their sizes, bytes and spectrum, no content."""
 import os
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from PIL import Image
 # Width and height of 20 images: most of ImageNet's have a longer side of 500 pixels, a few are far larger or smaller.
 SIZES = 9 * [(500, 375)] + 4 * [(375, 500)] + 3 * [(500, 333)] + [(333, 500), (400, 300), (256, 192), (1200, 900)]
 QUALITIES = (90, 92, 94, 96)
-EXPONENT = 1.32  # of amplitudes over frequency, 1 to 1.3 in photographs; gives files of about 110 KB in the mean, as there
+EXPONENT = 1.32  # of amplitudes over frequency, about 1 to 1.3 in photographs; files have 110 KB in the mean
 CLASSES = 4
 
 
@@ -19,7 +19,8 @@ def make_jpegs(folder: Path, count: int, copies: int = 1, seed: int = 0) -> None
         place = folder / f'class{number % CLASSES}'
         place.mkdir(parents=True, exist_ok=True)
         path = place / f'{number}.jpg'
-        draw(*SIZES[number % len(SIZES)], rng).save(path, quality=QUALITIES[number % len(QUALITIES)], subsampling='4:2:0')
+        quality = QUALITIES[number % len(QUALITIES)]
+        draw(*SIZES[number % len(SIZES)], rng).save(path, quality=quality, subsampling='4:2:0')
         for copy in range(1, copies):
             os.link(path, place / f'{number}-{copy}.jpg')
 

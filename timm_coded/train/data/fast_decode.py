@@ -1,8 +1,8 @@
 """`--fast-decode`: JPEG files to crops in less time, with nearly the same pixels.
 
 libjpeg-turbo decodes into a tensor, without Pillow's copies of the image, and PyTorch's vector code resizes its crop. A
-crop of at least twice the size that is wanted is decoded at 1/2, 1/4 or 1/8 of the scale, as far as it stays as large as
-wanted. The crop is the one that timm draws, by the same random numbers.
+crop of at least twice the size that is wanted is decoded at 1/2, 1/4 or 1/8 of the scale, as far as it stays as large
+as wanted. The crop is the one that timm draws, by the same random numbers.
 """
 import argparse
 import contextlib
@@ -151,8 +151,9 @@ def decode_fast(args: argparse.Namespace, transform: Compose, dataset: Dataset) 
         raise UserError('--fast-decode decodes for the random resized crop and for a resize, this run begins with '
                         f'{type(first).__name__}: leave it out, or --train-pad, --train-crop-mode and --crop-mode')
     if not set(fast.interpolations) <= PILLOW_FILTERS.keys():
-        raise UserError(f'--fast-decode resizes by bilinear or bicubic interpolation, not {fast.interpolations[0].value}: '
-                        'change --train-interpolation or --interpolation, or leave it out')
+        raise UserError('--fast-decode resizes by bilinear or bicubic interpolation, not '
+                        f'{fast.interpolations[0].value}: change --train-interpolation or --interpolation, or leave it '
+                        'out')
     return Compose([fast, *rest])
 
 

@@ -4,7 +4,7 @@ from PIL import Image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The image, decoded, in RGB. 16-bit grey is scaled to 8 bits, where Pillow's own conversion would clip it to white.
+    """The image, decoded, in RGB; 16-bit grey is scaled to 8 bits, where Pillow's conversion would clip it to white.
 
     Raises:
         ValueError: the pixels are numbers without a known range.
