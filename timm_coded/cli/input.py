@@ -14,7 +14,7 @@ from .common import output_folder, publish
 
 DESCRIPTION = (
     'Measures how many images a second each core loads with the augmentation of the ImageNet recipe: the paper\'s way '
-    '(create_loader of timm, normalised and erased on the host), ours, and ours with --fast-decode, in one run in turn. '
+    '(create_loader of timm, erased on the host), ours, and ours with --fast-decode, in one run by turns. '
     'Tells where the time goes, and whether a device has to wait. Takes minutes; leave the machine alone meanwhile. '
     'Example: timm-coded input --output output/input'
 )
