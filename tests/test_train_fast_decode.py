@@ -1,6 +1,7 @@
 """--fast-decode gives the same crops of the same images, with nearly the same pixels."""
 import random
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from timm_coded.train.args import parse_args
 from timm_coded.train.data import fast_decode, open_datasets
 from timm_coded.train.data.images import create_evaluation_batches, create_training_batches
 from timm_coded.train.errors import UserError
+from timm_coded.train.trained import Trained
 
 PLAIN = ['--hflip', '0', '--color-jitter', '0']  # a crop, and nothing after it that makes a small difference large
 RECIPE = ['--aa', 'rand-m7-mstd0.5-inc1', '--reprob', '0.4', '--recount', '3']
@@ -261,3 +263,17 @@ def test_small_images_are_enlarged_as_without_it(tmp_path):
         make_image_folder(tmp_path / split, {'cat': 4}, (40, 32))
     for training in (True, False):
         assert differences(tmp_path, *PLAIN, training=training, size=64).float().mean() < 0.5
+
+
+@pytest.mark.parametrize('fast', [True, False])
+def test_analyses_decode_as_the_evaluation_did_and_take_decoded_images_all_the_same(photos, fast):
+    flags = ['--fast-decode'] if fast else []
+    args = parse_args([str(photos), *flags, '-b', '4', '-j', '0', '--num-classes', '2', '--mean', '0', '--std', '1'])
+    config = dict(input_size=(3, 160, 160), interpolation='bicubic', crop_pct=0.875, crop_mode='center',
+                  mean=(0.0,), std=(1.0,))
+    trained = Trained(Path('checkpoint'), None, args, config, replicas.create('cpu'))
+    images = torch.cat([images for images, _ in trained.images()])
+    expected = images_of(batches_of(photos, *flags, training=False)) / 255
+    torch.testing.assert_close(images, expected)
+    pytest.importorskip('sklearn')
+    assert trained.images(dataset='digits', data_dir='', foreign=True).image(0)[0].shape == (1, 3, 160, 160)
