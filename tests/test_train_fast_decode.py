@@ -9,6 +9,7 @@ import torch
 from image_folder import make_image_folder, truncate
 from image_formats import pack_classes, pack_shards, write_info
 from PIL import Image, JpegImagePlugin
+from torchvision.transforms import InterpolationMode
 
 from timm_coded.speed.jpegs import draw
 from timm_coded.train import replicas
@@ -100,6 +101,18 @@ def test_crops_are_decoded_at_the_lowest_scale_that_is_large_enough(photos, monk
     expected = [factor for factor in (max(f for f in (1, 2, 4, 8) if min(size) >= 256 * f) for size in sizes)
                 if factor > 1]
     assert decoded == pytest.approx(expected, rel=0.01) and {round(factor) for factor in decoded} == {2, 4}
+
+
+@pytest.mark.parametrize('box, factor', [
+    ((0, 0, 320, 400), 2), ((0, 0, 400, 320), 2), ((0, 0, 319, 400), 1), ((0, 0, 400, 319), 1),
+    ((7, 9, 640, 650), 4), ((0, 0, 639, 900), 2), ((0, 0, 1280, 1280), 8), ((3, 5, 100, 1200), 1),
+])
+def test_scale_is_chosen_by_the_shorter_side_of_the_crop(photos, monkeypatch, box, factor):
+    chosen = []
+    monkeypatch.setattr(fast_decode, 'decode_scaled', lambda *args: chosen.append(args[-1]))
+    with open(photos / 'val' / 'b' / '05.jpg', 'rb') as file:  # 2001 x 1501
+        fast_decode.decode_box(fast_decode.Encoded.read(file), box, (160, 160), InterpolationMode.BICUBIC)
+    assert (chosen or [1]) == [factor]
 
 
 @pytest.mark.parametrize('size', [160, 32])

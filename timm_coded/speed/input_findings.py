@@ -30,8 +30,9 @@ def measure_input(
         device_rate: images a second that a device trains on, if the cores that feed it are to be told.
         made: whether the images were made on the spot.
     """
-    rates = {count: measure_rates(open_images(folder, sizes.images(count)), count, rounds, sizes) for count in workers}
+    passes = {count: open_images(folder, sizes.images(count)) for count in workers}  # all, before anything slow
     few = open_images(folder, sizes.images(0))
+    rates = {count: measure_rates(dataset, count, rounds, sizes) for count, dataset in passes.items()}
     parts = measure_parts(few, PARTS_ROUNDS, sizes)
     busy = max(1, max(workers) // 2)
     short = replace(sizes, batch=max(1, sizes.batch // 4))  # for many steps
@@ -98,5 +99,5 @@ def draw(rates: dict[int, Rates]) -> Figure:
         axes.set_xlabel('loader processes')
         axes.set_ylabel('images/s, median and quartiles')
         axes.set_title('training' if training else 'evaluation')
-        axes.legend()
+    figure.legend(*axes.get_legend_handles_labels(), loc='outside upper center', ncols=len(WAYS))
     return figure
