@@ -97,9 +97,10 @@ def test_without_images_only_the_training_is_measured(slow_device):
 def test_worker_processes_load_a_folder_of_fewer_images_than_are_measured(tmp_path):
     for split in ('train', 'val'):
         make_image_folder(tmp_path / split, {'cat': 40, 'dog': 40})
-    report, _ = examine(str(tmp_path), *SMALL, '--workers', '2')
+    report, lines = examine(str(tmp_path), *SMALL, '--workers', '2', '--fast-decode')
     assert (report.train_images, report.workers, report.loader.n) == (80, 2, 20)
     assert report.loader.rate > 0 and report.loader.first_seconds > 0
+    assert any(line.startswith('input: ') for line in lines)
 
 
 def test_xla_compiles_in_the_first_steps_and_never_again():

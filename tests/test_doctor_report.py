@@ -35,6 +35,17 @@ def test_whole_report_is_short():
     assert [line.split(':')[0] for line in lines].count('PROBLEM') == len(sick.problems) == 5
 
 
+@pytest.mark.parametrize('changes, expected', [
+    # 8 replicas of 800 images/s; 8 workers of one load 1000
+    ({}, 'input: 125.0 images/s of a core; the devices of this host need 6400.0 = 51.2 cores, it has 96'),
+    ({'cores': 32}, 'input: 250.0 images/s of a core; the devices of this host need 6400.0 = 25.6 cores, it has 32'),
+    ({'workers': 0, 'local_replicas': 4},
+     'input: 1000.0 images/s of a core; the devices of this host need 3200.0 = 3.2 cores, it has 96'),
+])
+def test_input_is_told_in_cores(changes, expected):
+    assert describe_loader(replace(TPU, **changes))[1] == expected
+
+
 def test_slow_loader_makes_the_epoch_long():
     slow = replace(TPU, loader=replace(LOADER, rate=200.0))
     assert slow.bound == 'input' and slow.epoch_seconds == pytest.approx(1_281_167 / (8 * 200))

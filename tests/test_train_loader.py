@@ -8,11 +8,12 @@ from PIL import Image
 from timm.data import create_dataset, create_transform
 
 from timm_coded.train import replicas
+from timm_coded.train.data.loader import create_batches
+from timm_coded.train.data.rgb import to_rgb
+from timm_coded.train.data.sampler import EvaluationSampler, TrainingSampler
+from timm_coded.train.data.samples import Samples, seeded
 from timm_coded.train.device_augment import BoxSampler
 from timm_coded.train.errors import UserError
-from timm_coded.train.data.loader import create_batches
-from timm_coded.train.data.sampler import EvaluationSampler, TrainingSampler
-from timm_coded.train.data.samples import Samples, seeded, to_rgb
 
 AUGMENTED = dict(is_training=True, auto_augment='rand-m7-mstd0.5-inc1', interpolation='random', use_prefetcher=True)
 PLAIN = dict(use_prefetcher=True, crop_pct=1.0)
@@ -100,6 +101,14 @@ def test_loading_leaves_the_random_numbers_of_the_process_alone(folder):
         assert draw() != inside
 
 
+def test_random_numbers_are_those_of_generators_with_the_seeds_of_the_entropy():
+    seeds = np.random.SeedSequence((1, 2)).generate_state(3).tolist()
+    with seeded(1, 2):
+        drawn = random.random(), np.random.rand(), torch.rand(1).item()
+    assert drawn == (random.Random(seeds[0]).random(), np.random.RandomState(seeds[1]).rand(),
+                     torch.rand(1, generator=torch.Generator().manual_seed(seeds[2])).item())
+
+
 def test_shuffling_visits_every_image_once(folder):
     def targets(epoch):
         return torch.cat([batch[1] for batch in epoch_of(samples_of(folder, **PLAIN), epoch, batch_size=1)]).tolist()
@@ -153,6 +162,12 @@ def test_16_bit_grey_images_keep_their_brightness(tmp_path):
         assert image.mode.startswith('I;16')
     (images, _), = epoch_of(samples_of(tmp_path, **PLAIN), 0, batch_size=1, is_training=False)
     assert np.abs(images[0, 0].numpy() - ramp / 257).max() <= 1
+
+
+def test_rgb_images_are_decoded_and_not_copied(folder):
+    with Image.open(folder / 'cat' / '0.jpg') as image:
+        pixels = to_rgb(image)
+    assert pixels is image and np.asarray(pixels).shape == (32, 40, 3), 'without its file'
 
 
 @pytest.mark.parametrize('kind', [np.float32, np.int32])

@@ -113,5 +113,19 @@ def test_operator_that_runs_on_the_host_is_warned_of_once():
     assert len(warnings) == 1 and warnings[0].startswith('WARNING: step 2 ran aten::nonzero on the host')
 
 
+@pytest.mark.parametrize('workers, waited, expected', [
+    (4, 0.5, '50% waiting for data (4 cores load, 8.0 needed) | '),
+    (3, 0.25, '25% waiting for data (3 cores load, 4.0 needed) | '),
+    (1, 0.9, '90% waiting for data (1 core loads, 10.0 needed) | '),
+    (0, 0.75, '75% waiting for data (1 core loads, 3.0 needed) | '),  # 3 s to load for each that the device works
+    (0, 0.2, '20% waiting for data (1 core loads, 0.2 needed) | '),
+    (4, 0.001, '0% waiting for data | '),
+])
+def test_line_tells_how_many_cores_would_keep_the_device_busy(workers, waited, expected):
+    progress = Progress(CountingReplica(), 1, 10, 8, 1, io.StringIO(), workers)
+    progress.measure(2.0, 2.0 * waited)
+    assert expected in progress.training_line(5, {'loss': 1.0})
+
+
 def test_durations_read_as_on_a_clock():
     assert [duration(seconds) for seconds in (0.4, 61, 3599.6, 36_000)] == ['0:00', '1:01', '1:00:00', '10:00:00']

@@ -60,6 +60,8 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
                        help='loader processes of a replica; 0 loads in the main one')
     group.add_argument('--skip-corrupt', type=INDEX, default=0, metavar='N',
                        help='leave out up to N images of a replica that cannot be read, and name them')
+    group.add_argument('--fast-decode', action=Switch, default=False, help='decode JPEG files in less time, with '
+                       'nearly the same pixels; other image files are decoded as without it')
     group.add_argument('--synthetic', action=Switch, default=False, help='random images in the place of '
                        'DATA_DIR, 100 steps of them and 10 to validate: times the device without the loading')
 

@@ -10,6 +10,7 @@ from .sums import Sums
 
 LIVE_SECONDS = 0.5  # between two refreshes of the live line
 BAR_WIDTH = 20
+WORTH_TELLING = 0.01  # of the time, waiting for data
 MEMORY = 0.9  # of the running means of a step's times
 
 
@@ -24,6 +25,7 @@ class Progress:
         log_interval: steps between two plain lines.
         stream: where to write, by default standard output; lines are live if it is a terminal. Only the first replica
             writes.
+        workers: loader processes of a replica; 0 where its own process loads.
     """
 
     def __init__(
@@ -34,11 +36,13 @@ class Progress:
             batch_size: int,
             log_interval: int,
             stream: TextIO | None = None,
+            workers: int = 0,
     ):
         self.epochs = epochs
         self.steps = steps
         self.batch_size = batch_size
         self.log_interval = log_interval
+        self.workers = workers
         self.stream = stream or sys.stdout
         self.silent = replica.rank != 0
         self.live = self.stream.isatty() and not self.silent
@@ -113,10 +117,26 @@ class Progress:
             seconds = left * self.step_seconds + (self.epochs - self.epoch) * self.evaluation_seconds
             parts += [
                 f'{self.batch_size / self.step_seconds:.0f} images/s',
-                f'{self.wait_seconds / self.step_seconds:.0%} waiting for data',
+                f'{self.wait_seconds / self.step_seconds:.0%} waiting for data{self.cores_needed()}',
                 f'ETA {duration(seconds)}',
             ]
         return ' | '.join(parts)
+
+    def cores_needed(self) -> str:
+        """How many cores would load as fast as the device trains, where it waits: ' (4 cores load, 5.8 needed)'.
+
+        Worker processes load while it trains, so that its step takes as long as they do; without any, one core does
+        the one after the other.
+        """
+        waiting = self.wait_seconds / self.step_seconds
+        if not WORTH_TELLING <= waiting < 1:
+            return ''
+        needed = self.workers / (1 - waiting) if self.workers else waiting / (1 - waiting)
+        return f' ({counted_cores(self.workers)} load{"s" * (self.workers < 2)}, {needed:.1f} needed)'
+
+
+def counted_cores(workers: int) -> str:
+    return f'{workers} cores' if workers > 1 else '1 core'
 
 
 def timed(batches: Iterable) -> Iterator[tuple]:

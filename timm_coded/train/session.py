@@ -49,7 +49,8 @@ class Session:
         if self.training.ema:  # with its own codewords, so that it has the model's graph
             self.eval_criteria.append(create_criteria(args, self.training.ema.module)[1])
         self.progress = Progress(
-            replica, self.schedule.epochs, parts.steps, args.global_batch_size, args.log_interval)
+            replica, self.schedule.epochs, parts.steps, args.global_batch_size, args.log_interval,
+            workers=args.workers)
         self.control = StopOrSave(replica, stop, args.recovery_interval, args.recovery_minutes, deadline)
         self.first_epoch, self.first_step, self.first_sums = 0, 0, None
         self.reported = None  # of the losses that are not finite

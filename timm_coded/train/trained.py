@@ -23,7 +23,7 @@ from .build import check_model, check_model_name, create_model, describe_error
 from .checkpoint import load
 from .data import class_names
 from .data.images import create_augment, create_evaluation_batches, create_evaluation_transform, data_config
-from .data.samples import to_rgb
+from .data.rgb import to_rgb
 from .data.splits import check_flags, open_split
 from .errors import UserError
 from .prepare import XLA_LANES
@@ -86,6 +86,7 @@ class Trained:
         args.workers = args.workers if workers is None else workers
         check_flags(args)
         images = open_split(args, {'train': args.train_split, 'validation': args.val_split}.get(split, split))
+        args.fast_decode = args.fast_decode and hasattr(images, 'reader')
         names = [str(name) for name in class_names(images)]
         if foreign:
             args.num_classes = ANY_CLASSES

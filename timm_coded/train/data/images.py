@@ -12,6 +12,7 @@ from torchvision.transforms import PILToTensor
 from ..device_augment import BoxSampler, DeviceAugment
 from ..errors import UserError
 from ..replicas import Replica
+from .fast_decode import decode_fast
 from .loader import Batches, create_batches
 from .mixing import create_mixing
 from .pad_crop import pad_and_crop
@@ -51,8 +52,10 @@ def create_training_batches(
         dataset, transform = dataset.of_size(size), PILToTensor()
     else:
         transform = create_training_transform(args, config)
+    if args.fast_decode:
+        transform = decode_fast(args, transform, dataset)
     boxes = BoxSampler(args.reprob, args.recount) if args.reprob and not args.no_aug else None
-    samples = Samples(dataset, transform, args.num_classes, args.seed, boxes)
+    samples = Samples(dataset, transform, args.num_classes, args.seed, boxes, args.fast_decode)
     unreadable = unreadable or Unreadable(args.skip_corrupt)
     return create_batches(samples, sampler, args.batch_size, args.workers, mixing, unreadable)
 
@@ -100,8 +103,10 @@ def create_evaluation_batches(
         dataset, transform = dataset.of_size(evaluation_size(args, config)), PILToTensor()
     else:
         transform = create_evaluation_transform(args, config)
+    if args.fast_decode:
+        transform = decode_fast(args, transform, dataset)
     batch_size = args.validation_batch_size or args.batch_size
-    samples = Samples(dataset, transform, args.num_classes)
+    samples = Samples(dataset, transform, args.num_classes, encoded=args.fast_decode)
     return create_batches(
         samples, sampler, batch_size, args.workers, unreadable=unreadable or Unreadable(args.skip_corrupt))
 

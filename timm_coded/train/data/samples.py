@@ -9,9 +9,12 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from ..errors import UserError
+from .fast_decode import Encoded, Unreadable
+from .rgb import to_rgb
 from .sampler import Key
 from .targets import name_of, wrong_target
 
+OWN_GENERATOR = np.random.MT19937()  # of NumPy's random numbers while an image is augmented
 IGNORED = -1  # the target of an image that only fills up a batch
 
 
@@ -41,10 +44,11 @@ class Samples(Dataset):
 
     Args:
         dataset: a map-style one of timm's, torchvision's or ours, without a transform.
-        transform: PIL image to uint8 tensor.
+        transform: PIL image to uint8 tensor; with `encoded`, `Encoded` image too.
         num_classes: a target that is none of 0, ..., num_classes - 1 is an error.
         seed: of the run.
         sample_boxes: for random erasing: image to boxes.
+        encoded: the transform decodes the images itself.
     """
 
     def __init__(
@@ -54,37 +58,52 @@ class Samples(Dataset):
             num_classes: int,
             seed: int = 0,
             sample_boxes: Callable[[torch.Tensor], torch.Tensor] | None = None,
+            encoded: bool = False,
     ):
         self.dataset = dataset
         self.transform = transform
         self.seed = seed
         self.sample_boxes = sample_boxes
         self.num_classes = num_classes
+        self.encoded = encoded
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, key: Key) -> Sample | UserError:
-        epoch, index = key
-        unreadable = None
+        _, index = key
         try:
             image, target = self.read(index)
         except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
-            image, target = Image.new('RGB', (64, 64)), IGNORED
-            unreadable = name_of(self.dataset, index), str(error) or type(error).__name__
-        else:
-            if not 0 <= target < self.num_classes:
-                return UserError(wrong_target(name_of(self.dataset, index), target, self.num_classes))
+            return self.filler(key, str(error) or type(error).__name__)
+        if not 0 <= target < self.num_classes:
+            return UserError(wrong_target(name_of(self.dataset, index), target, self.num_classes))
         try:
-            with seeded(self.seed, epoch, index):
+            return self.transformed(key, image, target)
+        except Unreadable as error:
+            return self.filler(key, str(error))
+
+    def filler(self, key: Key, reason: str) -> Sample | UserError:
+        """What takes the place of an image that cannot be read."""
+        sample = self.transformed(key, Image.new('RGB', (64, 64)), IGNORED)
+        if isinstance(sample, UserError):
+            return sample
+        return sample._replace(unreadable=(name_of(self.dataset, key[1]), reason))
+
+    def transformed(self, key: Key, image: Image.Image | Encoded, target: int) -> Sample | UserError:
+        """Raises `Unreadable` if the image is encoded and cannot be decoded."""
+        try:
+            with seeded(self.seed, *key):
                 image = self.transform(image)
                 boxes = () if self.sample_boxes is None else (self.sample_boxes(image),)
+        except Unreadable:
+            raise
         except Exception as error:  # a policy of --aa may only fail once its operation is drawn
-            name = name_of(self.dataset, index)
+            name = name_of(self.dataset, key[1])
             return UserError(f'cannot transform the image {name}: {type(error).__name__}: {error}')
-        return Sample(key, image, target, boxes, unreadable)
+        return Sample(key, image, target, boxes)
 
-    def read(self, index: int) -> tuple[Image.Image, int]:
+    def read(self, index: int) -> tuple[Image.Image | Encoded, int]:
         """Image and target, past timm's ImageDataset, which puts the next image in the place of an unreadable one."""
         reader = getattr(self.dataset, 'reader', None)
         if reader is None:
@@ -92,33 +111,21 @@ class Samples(Dataset):
             return to_rgb(image), int(target)
         file, target = reader[index]
         with file:
-            return to_rgb(Image.open(file)), int(target)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """An RGB image. 16-bit grey is scaled to 8 bits, where Pillow's own conversion would clip it to white.
-
-    Raises:
-        ValueError: the pixels are numbers without a known range.
-    """
-    if image.mode.startswith('I;16'):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode in ('I', 'F'):
-        raise ValueError(f'pixels of mode {image.mode} have no known range; save it with 8 or 16 bits')
-    return image.convert('RGB')
+            return (Encoded.read(file) if self.encoded else to_rgb(Image.open(file))), int(target)
 
 
 @contextlib.contextmanager
 def seeded(*entropy: int) -> Iterator[None]:
     """Python's, NumPy's and PyTorch's CPU random numbers seeded for a while, then as they were."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    states, generator = (random.getstate(), torch.get_rng_state()), np.random.get_bit_generator()
     seeds = np.random.SeedSequence(entropy).generate_state(3).tolist()
     random.seed(seeds[0])
+    np.random.set_bit_generator(OWN_GENERATOR)  # to copy NumPy's state takes longer than to flip an image
     np.random.seed(seeds[1])
     torch.default_generator.manual_seed(seeds[2])
     try:
         yield
     finally:
         random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+        np.random.set_bit_generator(generator)
+        torch.set_rng_state(states[1])

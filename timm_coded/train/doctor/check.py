@@ -79,7 +79,7 @@ def doctor(args: argparse.Namespace, stop: Callable[[], str] = lambda: '') -> Re
 def random_batches(args: argparse.Namespace, parts: Parts) -> list[list[torch.Tensor]]:
     """The micro-batches of one step, of random images in the run's shapes."""
     noise = Synthetic(args.global_batch_size, args.num_classes)
-    alone = argparse.Namespace(**{**vars(args), 'workers': 0})
+    alone = argparse.Namespace(**{**vars(args), 'workers': 0, 'fast_decode': False})
     return list(create_training_batches(alone, noise, parts.config, parts.replica, parts.accumulation))
 
 

@@ -59,6 +59,16 @@ class Report:
         return self.train_images / (self.replicas * min(self.loader.rate, self.step.rate))
 
     @property
+    def core_rate(self) -> float:
+        """Images a second that one core loads: of workers that have a core each, one; without any, this process."""
+        return self.loader.rate / min(max(1, self.workers), max(1, self.cores // self.local_replicas))
+
+    @property
+    def cores_needed(self) -> float:
+        """That load as many images as the devices of this host train on."""
+        return self.local_replicas * self.step.rate / self.core_rate
+
+    @property
     def problems(self) -> list[str]:
         """What is wrong; of a healthy machine and model there is nothing."""
         found = list(self.mismatches)
@@ -137,7 +147,9 @@ def describe_loader(report: Report) -> list[str]:
     if loader is None:
         return ['loading: not measured, as there is neither DATA_DIR nor --dataset']
     return [f'loading alone: {loader.rate:.1f} images/s with --workers {report.workers} ({loader.n} batches; slowest '
-            f'and fastest round {loader.low:.1f} and {loader.high:.1f}), the first after {loader.first_seconds:.1f} s']
+            f'and fastest round {loader.low:.1f} and {loader.high:.1f}), the first after {loader.first_seconds:.1f} s',
+            f'input: {report.core_rate:.1f} images/s of a core; the devices of this host need '
+            f'{report.local_replicas * report.step.rate:.1f} = {report.cores_needed:.1f} cores, it has {report.cores}']
 
 
 def describe_outlook(report: Report) -> list[str]:
