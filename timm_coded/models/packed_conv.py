@@ -44,7 +44,8 @@ class PackedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight
-        if torch.is_autocast_enabled(x.device.type):  # cast before it is made wider, not after
+        # cast before it is made wider, not after; the meta device, where operations are counted, has no autocast
+        if x.device.type != 'meta' and torch.is_autocast_enabled(x.device.type):
             weight = weight.to(torch.get_autocast_dtype(x.device.type))
         return nn.functional.conv2d(
             x,
