@@ -1,4 +1,4 @@
-"""`timm-coded estimate`: tables, files, finished estimates that are not made again, and what is wrong told in a line."""
+"""`timm-coded estimate`: tables, files, finished estimates that are not made again, and errors in a line."""
 import csv
 import importlib.util
 import json
