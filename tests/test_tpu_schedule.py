@@ -42,19 +42,20 @@ PROGRAM = '''HloModule IrToHlo.1, is_scheduled=true, input_output_alias={ {0}: (
 ENTRY %main.9 (Arg_0.1: f32[8,4], Arg_1.2: f32[4,4]) -> (f32[8,4], f32[8,4]) {
   %Arg_0.1 = f32[8,4]{1,0:T(8,128)} parameter(0), metadata={op_name="p0.1"}
   %Arg_1.2 = f32[4,4]{1,0} parameter(1)
-  %fusion.1 = (f32[8,4]{1,0:T(8,128)S(1)}, /*index=1*/bf16[8]{0}) fusion(%Arg_0.1, %Arg_1.2), kind=kOutput, calls=%fused_computation, #norm, @1000
+  %fusion.1 = (f32[8,4]{1,0:T(8,128)S(1)}, /*index=1*/bf16[8]{0}) fusion(%Arg_0.1), calls=%fused_computation, #norm, @1000
   %item.2 = f32[8,4]{1,0} get-tuple-element(%fusion.1), index=0
   %copy.3 = f32[8,4]{0,1} copy(%item.2), @200
   %scatter = f32[8,4]{1,0} select-and-scatter(%copy.3), select=%region_0.5, scatter=%region_0.5, #pool
-  %all-reduce.4 = (f32[4,4]{1,0}, f32[8]{0}, bf16[]{:T(512)}) all-reduce(%Arg_1.2), replica_groups={}, to_apply=%region_0.5
+  %all-reduce.4 = (f32[4,4]{1,0}, f32[8]{0}, bf16[]{:T(512)}) all-reduce(%Arg_1.2), to_apply=%region_0.5
   %start = (s32[]{:T(128)}, f32[8,4]{1,0}) tuple(%Arg_1.2, %copy.3)
-  %while.5 = (s32[]{:T(128)}, f32[8,4]{1,0}) while(%start), condition=%condition.7, body=%body.6, backend_config={"known_trip_count":{"n":"5"}}
+  %while.5 = (s32[]{:T(128)}, f32[8,4]{1,0}) while(%start), condition=%condition.7, body=%body.6, #five
   %while.6 = (s32[]{:T(128)}, f32[8,4]{1,0}) while(%while.5), condition=%condition.7, body=%body.6
   ROOT %out.8 = (f32[8,4]{1,0}, f32[8,4]{1,0}) tuple(%copy.3, %scatter)
 }
 '''
 for short, name in NAMES.items():
     PROGRAM = PROGRAM.replace(short, f'metadata={{op_name="{name}}}')
+PROGRAM = PROGRAM.replace('#five', 'backend_config={"known_trip_count":{"n":"5"}}')
 PROGRAM = re.sub(r'@(\d+)', lambda match: CYCLES % match[1], PROGRAM)
 
 
