@@ -5,9 +5,10 @@ import pytest
 
 from timm_coded.tpu.chips import CHIPS, GIB
 from timm_coded.tpu.compiler import compile_for
+from timm_coded.tpu.estimate import describe
 from timm_coded.tpu.own_process import in_own_process
 from timm_coded.tpu.schedule import Schedule
-from timm_coded.tpu.trace import Graph
+from timm_coded.tpu.trace import Graph, Step
 from timm_coded.train.errors import UserError
 
 CONVOLUTION = '''HloModule convolution
@@ -94,7 +95,13 @@ def test_what_may_be_overwritten_is_overwritten(compiled):
     assert compiled['fits'].refusal == ''
     assert 12 * GIB <= compiled['fits'].peak < 13 * GIB
     assert re.search(r'input_output_alias=\{ \{\d*\}: \(0,', compiled['fits'].schedule)
-    assert re.search(r'Used 24\.\d*G of 15\.\d*G hbm', compiled['not donated'].refusal)
+    assert compiled['not donated'].peak == 24 * GIB
+
+
+def test_results_count_towards_what_fits(compiled):
+    def fits(case):
+        return describe(Step('m', 1, 1), Graph('', (), 0), CHIPS['v5e'], compiled[case]).fits
+    assert fits('fits') and not fits('not donated')
 
 
 @pytest.mark.parametrize('chip', CHIPS)

@@ -17,10 +17,10 @@ from .common import publish
 from .estimate import estimate_step, make_folder
 
 DESCRIPTION = (
-    "Predicts a training step's time, the efficiency, epoch and cost on slices of TPUs: the step by the estimate of the "
-    "TPU's compiler with the all-reduce in it, the rest by the vendor's bandwidths, hosts and prices; and says what "
-    'gives way first. Estimates that are in --output already, of this command or of `timm-coded estimate`, are not made '
-    'again. Example: timm-coded scaling coded_resnext50_32x4d:packed --slices v2-8 v5e-8 v5e-64'
+    "Predicts a training step's time, the efficiency, epoch and cost on slices of TPUs: the step by the estimate of "
+    "the TPU's compiler with the all-reduce in it, the rest by the vendor's bandwidths, hosts and prices; and says "
+    'what gives way first. Estimates that are in --output already, of this command or of `timm-coded estimate`, are '
+    'not made again. Example: timm-coded scaling coded_resnext50_32x4d:packed --slices v2-8 v5e-8 v5e-64'
 )
 RATE = number(float, 1e-3)
 

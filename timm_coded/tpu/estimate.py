@@ -92,9 +92,11 @@ def estimate(step: Step, graph: Graph, chip: Chip, cache: Path | None = None) ->
 
 
 def describe(step: Step, graph: Graph, chip: Chip, compiled: Compiled) -> Estimate:
-    if compiled.refusal:
-        return Estimate(step, chip.name, False, compiled.refusal, compile_seconds=compiled.seconds,
-                        parameters=graph.parameters)
+    refusal = compiled.refusal
+    if compiled.peak > chip.hbm:  # results that overwrite nothing are not in what the compiler itself checks
+        refusal = f'the peak of {compiled.peak / 2**30:.2f} GiB is more than the {chip.hbm / 2**30:g} GiB of the device'
+    if refusal:
+        return Estimate(step, chip.name, False, refusal, compile_seconds=compiled.seconds, parameters=graph.parameters)
     schedule = Schedule(compiled.schedule)
     counted = [one for one in schedule.instructions if one.cycles]
     return Estimate(

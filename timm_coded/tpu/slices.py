@@ -1,7 +1,7 @@
 """Slices of TPUs that can be rented, and what their vendor says of links, hosts and prices.
 
-None of it was measured here. Bandwidths and hosts are those of the vendor's pages and papers as of 2025; prices are those
-on demand, in US dollars, of the page PRICES as of 2025: look again before money depends on them.
+None of it was measured here. Bandwidths and hosts are those of the vendor's pages and papers as of 2025; prices are
+those on demand, in US dollars, of the page PRICES as of 2025: look again before money depends on them.
 """
 from dataclasses import dataclass
 

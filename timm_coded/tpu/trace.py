@@ -8,6 +8,8 @@ from timm_coded.models import coded_blocks
 
 from ..speed.forms import create_form
 from ..speed.step import TrainingStep, random_batch
+from ..train.build import describe_error
+from ..train.errors import UserError
 from ..train.replicas import XlaReplica
 from .layers import LayerNames
 
@@ -48,7 +50,7 @@ def trace(step: Step) -> Graph:
     """Traces a step in this process, which must not have opened another device of torch_xla's.
 
     Raises:
-        UserError: there is no such model or form.
+        UserError: there is no such model or form, or it does not work on such a batch.
     """
     os.environ.update(PJRT_DEVICE='CPU', XLA_HLO_DEBUG='1')
     torch.manual_seed(0)
@@ -58,7 +60,11 @@ def trace(step: Step) -> Graph:
     if step.replicas > 1:
         replica.join(step.replicas)
     record = trace_inference if step.inference else trace_training
-    hlo, donated = record(step, model, replica)
+    try:
+        hlo, donated = record(step, model, replica)
+    except Exception as error:  # whatever a model stumbles over at this size
+        raise UserError(f'cannot trace a step of {step.model} on {step.batch_size} images of {step.image_size} pixels: '
+                        f'{describe_error(error)}') from error
     return Graph(hlo, tuple(donated), parameters)
 
 
