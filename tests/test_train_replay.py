@@ -140,10 +140,14 @@ def test_plain_pytorch_has_no_graphs_to_record():
     assert replicas.create('cpu').recorder() is None
 
 
-@pytest.mark.parametrize('argv, expected', [([], True), (['--no-replay'], False)])
-def test_flag_turns_it_off(argv, expected):
+@pytest.mark.parametrize('argv, device, expected', [
+    ([], 'cpu', True), ([], 'XLA:CPU', True), ([], 'XLA:TPU', False), (['--no-replay'], 'XLA:CPU', False),
+    (['--replay'], 'XLA:TPU', True),
+])
+def test_flag_turns_it_on_and_off_and_on_a_tpu_it_has_to_be_asked_for(argv, device, expected):
     args = parse_args(['data', '--model', 'coded_resnext11_10x11d', '--epochs', '1', *argv])
-    model = torch.nn.Linear(2, 2)
-    parts = SimpleNamespace(model=model, replica=replicas.create('cpu'), criterion=None, augment=None, accumulation=1,
+    replica = replicas.create('cpu')
+    replica.name = device
+    parts = SimpleNamespace(model=torch.nn.Linear(2, 2), replica=replica, criterion=None, augment=None, accumulation=1,
                             amp_dtype=None)
     assert create_training(args, parts)[0].replay is expected

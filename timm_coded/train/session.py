@@ -243,7 +243,7 @@ def create_training(args: argparse.Namespace, parts: Parts, found: Found | None 
         mask_grads=bool(args.mask_grads),
         ema=ema,
         seed=args.seed,
-        replay=args.replay,
+        replay=args.replay if args.replay is not None else replica.name != 'XLA:TPU',
     )
     return training, Schedule(args, optimizer)
 
