@@ -77,7 +77,7 @@ def trace_training(step: Step, model: torch.nn.Module, replica: XlaReplica) -> t
         train(images, target)
     momentum = [tensor for state in training.optimizer.state.values() for tensor in state.values()
                 if isinstance(tensor, torch.Tensor)]
-    results = [*model.parameters(), *model.buffers(), *momentum, train.sums.vector, train.finite.state,
+    results = [*model.parameters(), *model.buffers(), *momentum, train.sums.vector, train.finite.vector,
                *training.criterion.parts.values()]
     return replica.pending_graph(results)
 
