@@ -42,7 +42,7 @@ PROGRAM = '''HloModule IrToHlo.1, is_scheduled=true, input_output_alias={ {0}: (
 ENTRY %main.9 (Arg_0.1: f32[8,4], Arg_1.2: f32[4,4]) -> (f32[8,4], f32[8,4]) {
   %Arg_0.1 = f32[8,4]{1,0:T(8,128)} parameter(0), metadata={op_name="p0.1"}
   %Arg_1.2 = f32[4,4]{1,0} parameter(1)
-  %fusion.1 = (f32[8,4]{1,0:T(8,128)S(1)}, /*index=1*/bf16[8]{0}) fusion(%Arg_0.1), calls=%fused_computation, #norm, @1000
+  %fusion.1 = (f32[8,4]{1,0:T(8,128)S(1)}, /*index=1*/bf16[8]{0}) fusion(%Arg_0.1), calls=%fused_computation,#norm,@1000
   %item.2 = f32[8,4]{1,0} get-tuple-element(%fusion.1), index=0
   %copy.3 = f32[8,4]{0,1} copy(%item.2), @200
   %scatter = f32[8,4]{1,0} select-and-scatter(%copy.3), select=%region_0.5, scatter=%region_0.5, #pool
