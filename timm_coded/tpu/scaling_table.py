@@ -13,7 +13,8 @@ NOTES = [
     'step = max(est. + all-reduce, host, input); host and input go on beside the device. efficiency is against as many '
     'devices that each work alone with the recipe\'s micro-batch. epoch is training and one checkpoint: no evaluation, '
     'compile or restart.',
-    f'Links, hosts and prices are the vendor\'s (second table); prices on demand, as of 2025: {PRICES}',
+    "Links and hosts of v5e and links of v6e are from the vendor's pages (second table); the others, and all prices on "
+    f'demand, are from memory, of 2025: look there before money depends on them, {PRICES}',
 ]
 
 
@@ -24,7 +25,7 @@ def findings(model: str, predictions: Sequence[Prediction], speeds: Speeds) -> F
     return Findings('scaling', f'{model} from {min(one.devices for one in slices)} to '
                     f'{max(one.devices for one in slices)} devices, on paper', [
         Table('scaling', 'Predicted step, efficiency, epoch and cost', [row(one) for one in predictions]),
-        Table('scaling-vendor', "The vendor's figures", [vendor_row(one) for one in slices]),
+        Table('scaling-vendor', "Figures of the slices, published or from memory", [vendor_row(one) for one in slices]),
     ], notes=notes)
 
 

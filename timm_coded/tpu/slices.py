@@ -1,7 +1,8 @@
 """Slices of TPUs that can be rented, and what their vendor says of links, hosts and prices.
 
-None of it was measured here. Bandwidths and hosts are those of the vendor's pages and papers as of 2025; prices are
-those on demand, in US dollars, of the page PRICES as of 2025: look again before money depends on them.
+None of it was measured here. Looked up in the vendor's pages were links and hosts of v5e and links of v6e. From memory,
+of 2025, and not looked up are links and hosts of v2 and v3, hosts of v6e, and all prices (US dollars, on demand): the
+pages that are named say whether they still hold; look there before money depends on them.
 """
 from dataclasses import dataclass
 
