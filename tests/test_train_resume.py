@@ -129,7 +129,7 @@ RECIPE = {
     'scheme_source', 'num_active', 'coding_exponent', 'coding_threshold', 'mask_grads', 'energy_norm', 'drop_per_block',
     'opt', 'opt_eps', 'momentum', 'weight_decay', 'clip_grad', 'clip_mode', 'smoothing', 'lr', 'sched', 'epochs',
     'warmup_epochs', 'warmup_lr', 'warmup_prefix', 'min_lr', 'cooldown_epochs', 'decay_epochs', 'decay_milestones',
-    'decay_rate', 'amp', 'amp_dtype', 'seed',
+    'decay_rate', 'amp', 'amp_dtype', 'seed', 'fast_decode',
 }
 
 
