@@ -13,7 +13,7 @@ LONG = [*SMALL, '--epochs', '1000', '--workers', '2']
 REPLICAS = {'1': ['--batch-size', '32'], '2': ['--batch-size', '16', '--replicas', '2']}
 
 
-@pytest.fixture(params=['1', '2'])
+@pytest.fixture(params=['1', pytest.param('2', marks=pytest.mark.slow)])
 def flags(request, tmp_path):
     """Of a long run of 1 or 2 replicas, each with 2 loader workers."""
     return [*LONG, *REPLICAS[request.param], '--output', tmp_path, '--experiment', 'run']
