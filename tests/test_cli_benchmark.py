@@ -30,6 +30,7 @@ def test_tables_and_chart_of_two_models(tmp_path, capsys):
     assert title in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_on_xla_nothing_is_compiled_while_times_are_taken(tmp_path):
     models = 'resnext11_10x11d:packed', 'coded_resnext11_10x11d:packed'
     done = run_command('benchmark', *models, *SMALL, '--mode', 'train', '--device', 'xla', '--output', tmp_path)

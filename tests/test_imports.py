@@ -69,6 +69,7 @@ import sys
 # importing them fails, as where they are not installed
 sys.modules.update(torch_xla=None, sklearn=None, matplotlib=None, captum=None)
 import timm, torch, timm_coded, timm_coded.cli, timm_coded.train.run
+import timm_coded.cli.estimate, timm_coded.cli.scaling
 model = timm.create_model('coded_resnext11_10x11d')
 loss = timm_coded.CodingLoss(torch.nn.CrossEntropyLoss(), model)
 loss(model.forward_energies(torch.randn(2, 3, 8, 8)), torch.tensor([1, 2])).backward()

@@ -43,6 +43,8 @@ def test_what_the_form_lacks_is_refused():
         materialise_subnns(timm.create_model('resnet18'))
     with pytest.raises(ValueError, match='leave out the options'):
         materialise_subnns(timm.create_model('coded_resnext11_10x11d', energy_norm=False))
+    with pytest.raises(ValueError, match='drop_per_block'):
+        materialise_subnns(timm.create_model('coded_resnext11_10x11d', drop_per_block=True))
     paper = materialise_subnns(timm.create_model('coded_resnext11_10x11d'))
     with pytest.raises(ValueError, match='neither keep nor learn'):
         paper.forward_energies(IMAGES, keep={paper.coded_blocks[0]: torch.ones(10)})

@@ -101,3 +101,18 @@ def test_packing_twice_is_packing_once_with_the_last_width():
 def test_lanes_must_be_positive():
     with pytest.raises(ValueError, match='lanes is 0'):
         pack_grouped_convs(nn.Conv2d(4, 4, 1, groups=2), 0)
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::torch.jit.TracerWarning')
+@pytest.mark.parametrize('name', ['resnext29_10x11d', 'coded_resnext11_10x11d'])
+@pytest.mark.parametrize('record', [torch.jit.script, torch.fx.symbolic_trace, 'trace'])
+def test_packed_models_become_graphs_too(name, record, tmp_path):
+    torch.manual_seed(0)
+    kwargs = {'stem_type': ''} if name.startswith('coded') else {}
+    model = pack_grouped_convs(timm.create_model(name, **kwargs).eval().requires_grad_(False))
+    x = torch.randn(2, 3, 32, 32)
+    graph = torch.jit.trace(model, x) if record == 'trace' else record(model)
+    torch.testing.assert_close(graph(x), model(x), rtol=1e-5, atol=1e-5)
+    if record != torch.fx.symbolic_trace:
+        graph.save(tmp_path / 'graph.pt')
+        torch.testing.assert_close(torch.jit.load(tmp_path / 'graph.pt')(x), graph(x))

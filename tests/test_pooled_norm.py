@@ -26,7 +26,7 @@ def build():
 def test_output_gradients_and_running_statistics_are_those_of_the_modules(training):
     one_by_one = build().train(training)
     pooled = pack_grouped_convs(copy.deepcopy(one_by_one))
-    assert pooled.pool_first and not one_by_one.pool_first
+    assert pooled.can_pool_first(torch.empty(0)) and not one_by_one.can_pool_first(torch.empty(0))
     results = []
     for model in (one_by_one, pooled):
         x = torch.randn(3, 3, 31, 34, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
@@ -56,7 +56,13 @@ def test_rounded_to_bfloat16_the_values_are_the_modules_own():
                                      {'replace_stem_pool': True}, {'act_layer': 'gelu'}])
 def test_stems_of_other_layers_stay_as_they_are(options):
     model = pack_grouped_convs(timm.create_model('coded_resnext11_10x11d', **{'stem_type': '', **options}).eval())
-    assert not model.pool_first
     x = torch.randn(2, 3, 32, 32)
+    assert not model.can_pool_first(x)
     packed = model(x)
     torch.testing.assert_close(packed, unpack_grouped_convs(model)(x), rtol=1e-4, atol=1e-4)
+
+
+def test_layers_that_are_replaced_after_packing_are_called():
+    model = pack_grouped_convs(build().float().train())
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    assert type(model.bn1) is nn.SyncBatchNorm and not model.can_pool_first(torch.empty(0))

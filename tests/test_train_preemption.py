@@ -52,6 +52,7 @@ def test_two_replicas_with_two_workers_each_stopped_in_mid_epoch_and_in_evaluati
     assert_same_run(in_sessions(tmp_path, flags, stops), wholes(PAIR))
 
 
+@pytest.mark.slow
 def test_xla_with_two_workers_stopped_in_mid_epoch_in_evaluation_and_at_the_end(tmp_path):
     pytest.importorskip('torch_xla')
     flags = [*SMALL, '--batch-size', '64', '--device', 'xla', '--workers', '2', '--output', tmp_path]

@@ -14,6 +14,7 @@ from replay_work import EPOCHS, STEPS
 from timm_coded.train import replicas
 from timm_coded.train.args import parse_args
 from timm_coded.train.engine import Training
+from timm_coded.train.errors import UserError
 from timm_coded.train.finite import FiniteWatch
 from timm_coded.train.graphs import NEEDED, Graph, GraphRecorder
 from timm_coded.train.replay import Replay
@@ -148,6 +149,16 @@ def test_flag_turns_it_on_and_off_and_on_a_tpu_it_has_to_be_asked_for(argv, devi
     args = parse_args(['data', '--model', 'coded_resnext11_10x11d', '--epochs', '1', *argv])
     replica = replicas.create('cpu')
     replica.name = device
+    replica.recorder = lambda: FakeRecorder('')
     parts = SimpleNamespace(model=torch.nn.Linear(2, 2), replica=replica, criterion=None, augment=None, accumulation=1,
                             amp_dtype=None)
     assert create_training(args, parts)[0].replay is expected
+
+
+@pytest.mark.parametrize('argv', [['--replay'], ['--replay', '--opt', 'adamw']])
+def test_asked_for_where_there_are_no_graphs_it_is_refused(argv):
+    args = parse_args(['data', '--model', 'coded_resnext11_10x11d', '--epochs', '1', *argv])
+    parts = SimpleNamespace(model=torch.nn.Linear(2, 2), replica=replicas.create('cpu'), criterion=None, augment=None,
+                            accumulation=1, amp_dtype=None)
+    with pytest.raises(UserError, match='--replay is for SGD on XLA'):
+        create_training(args, parts)

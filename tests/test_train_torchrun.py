@@ -33,6 +33,7 @@ def test_torchrun_starts_the_replicas_and_replicas_beside_it_is_refused(tmp_path
     assert len((tmp_path / 'run' / 'summary.csv').read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_run_stopped_in_mid_epoch_goes_on_with_another_number_of_replicas_and_says_so(tmp_path):
     command = [SCRIPT, *SMALL, '--output', str(tmp_path), '--batch-size', '16', '--global-batch-size', '64',
                '--resume', 'auto']

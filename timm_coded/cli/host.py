@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-b', '--batch-size', type=COUNT, default=2, help='default: 2')
     parser.add_argument('--precision', choices=list(PRECISIONS), default='bf16', help='default: bf16')
     parser.add_argument('--repeats', type=COUNT, default=20, help='measured steps of each; default: 20')
-    parser.add_argument('--output', type=Path, default=Path('host'), metavar='FOLDER',
-                        help='where the files go; default: ./host')
+    parser.add_argument('--output', type=Path, default=Path('output/host'), metavar='FOLDER',
+                        help='where the files go; default: %(default)s')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -35,10 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--epochs', type=COUNT, default=250, help="of ImageNet's training set; default: 250")
     parser.add_argument('--img-size', type=COUNT, default=160, metavar='PIXELS', help='default: 160')
     parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='default: 1000')
-    parser.add_argument('--input-rate', type=RATE, default=190., metavar='IMAGES',
-                        help='training images/s that a core prepares, measured by `timm-coded input`; default: 190')
-    parser.add_argument('--host-ms', type=RATE, default=50., metavar='MS',
-                        help='of a process for a micro-batch, measured by `timm-coded host`; default: 50')
+    parser.add_argument('--input-rate', type=RATE, default=408., metavar='IMAGES',
+                        help='training images/s that a core prepares, as `timm-coded input` measures; default: 408, '
+                        'of one machine (docs/performance.md)')
+    parser.add_argument('--host-ms', type=RATE, default=82.5, metavar='MS',
+                        help='of a process for a micro-batch, as `timm-coded host` measures; default: 82.5, of one '
+                        'machine (docs/performance.md)')
     parser.add_argument('--store-rate', type=RATE, default=100., metavar='MB',
                         help='MB/s of the storage of checkpoints, assumed; default: 100')
     parser.add_argument('--output', type=Path, default=Path('output/estimate'), metavar='FOLDER',

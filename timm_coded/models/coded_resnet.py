@@ -2,6 +2,7 @@
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
+import torch.fx
 import torch.nn as nn
 from timm.models.resnet import ResNet
 from torch import Tensor
@@ -189,9 +190,15 @@ class CodedResNet(ResNet):
     def use_lanes(self, lanes: int) -> None:
         """Choose the form of the stem: pooling first for an accelerator, or for 0 lanes the modules one by one.
 
-        In the first form the hooks of bn1, act1 and maxpool are not called.
+        In the first form the hooks of bn1, act1 and maxpool are not called. TorchScript and torch.fx see the modules.
         """
-        self.pool_first = lanes > 0 and can_pool_first(self.conv1, self.bn1, self.act1, self.maxpool)
+        self.pool_first = lanes > 0
+
+    @torch.jit.unused
+    def can_pool_first(self, x: Tensor) -> bool:
+        if not self.pool_first or isinstance(x, torch.fx.Proxy) or torch.jit.is_tracing():
+            return False
+        return can_pool_first(self.conv1, self.bn1, self.act1, self.maxpool)  # as they are now: they can be replaced
 
     @torch.jit.unused
     def pooled_stem(self, x: Tensor) -> Tensor:
@@ -199,8 +206,9 @@ class CodedResNet(ResNet):
 
     def forward_stem(self, x: Tensor) -> Tensor:
         """[B, in_chans, H, W] -> what the first block takes."""
-        if self.pool_first:
-            return self.pooled_stem(x)
+        if not torch.jit.is_scripting():
+            if self.can_pool_first(x):
+                return self.pooled_stem(x)
         return self.maxpool(self.act1(self.bn1(self.conv1(x))))
 
     @torch.jit.ignore

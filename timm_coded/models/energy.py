@@ -8,7 +8,7 @@ measures the N tensors t_n, [B, N, C, H, W], which is N times the block's own ou
 and the sum of the t_n after scaling is the stock 1x1 convolution of the scaled z. Two orders of the same sum are here:
 - the Gram form, <M_n, Z_n Z_n^T>: two batched products, the fastest of the eager forms measured on the CPU;
 - the convolution form of `packed_energies`, sum of z * (M z), with M a convolution as wide as an accelerator's lanes.
-  It keeps z in its own layout, and the TPU compiler's estimate for it is the lower one (chosen by `pack_grouped_convs`).
+  It keeps z in its own layout, and the TPU compiler's estimate for it is the lower (chosen by `pack_grouped_convs`).
 """
 from typing import Tuple
 

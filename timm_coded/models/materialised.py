@@ -55,12 +55,15 @@ def materialise_subnns(model: nn.Module) -> nn.Module:
     """Give the coded blocks of a model the paper's form, in place. Returns `model`.
 
     Raises:
-        ValueError: the model has no coded block, or one with energy_norm off or a layer of its own that the form lacks.
+        ValueError: the model has no coded block, or draws dropSubNN's masks in each block, or has one with energy_norm
+            off or a layer of its own that the form lacks.
     """
     blocks = [module for module in model.modules() if type(module) is CodedBottleneck
               and module.num_active < module.code_length]
     if not blocks:
         raise ValueError(f'{type(model).__name__} has no coded blocks to give the paper\'s form')
+    if any(getattr(module, 'drop_per_block', False) for module in model.modules()):
+        raise ValueError('drop_per_block: blocks that draw masks of their own are not the paper\'s; leave it out')
     for block in blocks:
         if not block.energy_norm or block.se is not None or block.drop_path is not None \
                 or not all(isinstance(layer, nn.Identity) for layer in (block.drop_block, block.aa)):

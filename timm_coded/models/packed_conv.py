@@ -6,6 +6,7 @@ function of the same parameters, with p times the multiplications, nearly all of
 through.
 """
 import torch
+import torch.fx
 import torch.nn as nn
 from torch import Tensor
 
@@ -37,6 +38,17 @@ def block_diagonal(weight: Tensor, groups: int, pack: int) -> Tensor:
     return torch.cat([weight] * pack, 1) * own[:, :, None, None]
 
 
+def cast_first(weight: Tensor, x: Tensor) -> Tensor:
+    """The weight in the type that autocast would convolve x in: cast before it is made wider, not after."""
+    kind = x.device.type
+    if kind != 'meta' and torch.is_autocast_enabled(kind):  # meta, where operations are counted, has no autocast
+        return weight.to(torch.get_autocast_dtype(kind))
+    return weight
+
+
+torch.fx.wrap('cast_first')  # a leaf of graphs: what it does depends on the device
+
+
 class PackedConv2d(nn.Conv2d):
     """A grouped convolution that merges `pack` neighbouring groups; parameters and results are those of nn.Conv2d."""
 
@@ -44,9 +56,8 @@ class PackedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight
-        # cast before it is made wider, not after; the meta device, where operations are counted, has no autocast
-        if x.device.type != 'meta' and torch.is_autocast_enabled(x.device.type):
-            weight = weight.to(torch.get_autocast_dtype(x.device.type))
+        if not torch.jit.is_scripting():
+            weight = cast_first(weight, x)
         return nn.functional.conv2d(
             x,
             block_diagonal(weight, self.groups, self.pack),

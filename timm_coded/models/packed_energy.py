@@ -8,11 +8,12 @@ blocks are set to zero, and M z is a convolution whose kernels are as wide as th
 
 the first is the forward pass's own product, which autograd, not knowing that M_n is symmetric, would compute again.
 """
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
 
@@ -21,17 +22,36 @@ def accumulable(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
+def packed_energies(z: Tensor, weight: Tensor, num_subnns: int, pack: int) -> Tensor:
+    """The energies [B, N] of `subnn_energies`, which may come out negative by rounding."""
+    if torch.jit.is_scripting():
+        return energies_and_product(z, weight, num_subnns, pack)[0]
+    return eager_packed_energies(z, weight, num_subnns, pack)
+
+
+@torch.jit.ignore
+def eager_packed_energies(z: Tensor, weight: Tensor, num_subnns: int, pack: int) -> Tensor:
+    if torch.jit.is_tracing():  # graphs of plain operators can be saved
+        return energies_and_product(z, weight, num_subnns, pack)[0]
+    return _PackedEnergies.apply(z, weight, num_subnns, pack)[0]
+
+
+def energies_and_product(z: Tensor, weight: Tensor, num_subnns: int, pack: int) -> Tuple[Tensor, Tensor]:
+    """The energies [B, N], and M z [B, N * d, H, W]."""
+    batch, width, height, depth = z.shape
+    groups, d = num_subnns // pack, width // num_subnns
+    branch = weight.to(z.dtype).reshape(weight.shape[0], groups, pack * d)
+    gram = torch.einsum('cga,cgb->gab', branch, branch) * same_subnn(pack, d, z)
+    product = F.conv2d(z, gram.reshape(width, pack * d, 1, 1), groups=groups)
+    terms = (accumulable(product) * accumulable(z)).sum((2, 3))  # pixels first: channels stay in their lanes
+    return terms.reshape(batch, num_subnns, d).sum(2) / (weight.shape[0] * height * depth), product
+
+
 class _PackedEnergies(torch.autograd.Function):
 
     @staticmethod
     def forward(z: Tensor, weight: Tensor, num_subnns: int, pack: int) -> Tuple[Tensor, Tensor]:
-        batch, width, height, depth = z.shape
-        groups, d = num_subnns // pack, width // num_subnns
-        branch = weight.to(z.dtype).reshape(weight.shape[0], groups, pack * d)
-        gram = torch.einsum('cga,cgb->gab', branch, branch) * same_subnn(pack, d, z)
-        product = F.conv2d(z, gram.reshape(width, pack * d, 1, 1), groups=groups)
-        terms = (accumulable(product) * accumulable(z)).sum((2, 3))  # pixels first: channels stay in their lanes
-        return terms.reshape(batch, num_subnns, d).sum(2) / (weight.shape[0] * height * depth), product
+        return energies_and_product(z, weight, num_subnns, pack)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Tuple[Tensor, Tensor, int, int], output: Tuple[Tensor, Tensor]) -> None:
@@ -40,23 +60,21 @@ class _PackedEnergies(torch.autograd.Function):
         ctx.save_for_backward(z, weight, output[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> Tuple[Tensor, Tensor, None, None]:
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> Tuple[Tensor, Optional[Tensor], None, None]:
         z, weight, product = ctx.saved_tensors
         batch, width, height, depth = z.shape
         groups, d = ctx.num_subnns // ctx.pack, width // ctx.num_subnns
         scale = (grad * (2 / (weight.shape[0] * height * depth))).repeat_interleave(d, dim=1)[:, :, None, None]
+        z_grad = (accumulable(product) * scale).to(z.dtype)
+        if not ctx.needs_input_grad[1]:
+            return z_grad, None, None, None
         scaled = (accumulable(z) * scale).to(z.dtype)
         outer = conv2d_weight(z, (width, ctx.pack * d, 1, 1), scaled, groups=groups)
         outer = outer.reshape(groups, ctx.pack * d, ctx.pack * d) * same_subnn(ctx.pack, d, z)
         branch = weight.to(z.dtype).reshape(weight.shape[0], groups, ctx.pack * d)
         weight_grad = torch.einsum('cga,gab->cgb', branch, outer).reshape(weight.shape)
-        return (accumulable(product) * scale).to(z.dtype), weight_grad.to(weight.dtype), None, None
-
-
-@torch.jit.unused
-def packed_energies(z: Tensor, weight: Tensor, num_subnns: int, pack: int) -> Tensor:
-    """The energies [B, N] of `subnn_energies`, which may come out negative by rounding."""
-    return _PackedEnergies.apply(z, weight, num_subnns, pack)[0]
+        return z_grad, weight_grad.to(weight.dtype), None, None
 
 
 def same_subnn(pack: int, d: int, like: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
 """A ResNet's stem with batch norm and ReLU after the max-pooling, on a quarter of the pixels.
 
 pool(relu(bn(y))), y = conv(x): a channel's batch norm and ReLU never fall as y grows if the batch norm's weight is
-positive, so that the largest of the pooled pixels can be picked before them: relu(bn(pool(y))), equal even in rounding.
+positive, so that the largest of the pooled pixels can be picked before them: relu(bn(pool(y))).
 Where the weight is negative, the channel's kernel and the weight change their signs, which changes no output. The
-statistics are those of y, of all pixels. What is saved is writing the normalised pixels, and reading them and their
-gradients again.
+statistics are those of y, of all pixels, with the variance as the mean of squares less the square of the mean, in
+float32, as XLA computes those of any batch norm. What is saved is writing the normalised pixels, and reading them and
+their gradients again.
 """
 import torch
 import torch.nn as nn

@@ -65,6 +65,8 @@ def plans(recipe: Recipe, devices: int) -> list[Plan]:
     Raises:
         UserError: the global batch cannot be spread evenly.
     """
+    if recipe.global_batch > TRAIN_IMAGES:
+        raise UserError(f'--global-batch {recipe.global_batch} is more than the {TRAIN_IMAGES} images of an epoch')
     share, rest = divmod(recipe.global_batch, devices)
     if rest or not share:
         raise UserError(f'--global-batch {recipe.global_batch} cannot be spread evenly over {devices} devices')

@@ -57,10 +57,6 @@ class Slice:
     def fabric(self) -> Fabric:
         return FABRICS[self.chip]
 
-    @property
-    def hosts(self) -> float:
-        return self.chips / self.fabric.host_chips
-
 
 SLICES = {one.name: one for one in (
     Slice('v2-8', 'v2', 8, 4),

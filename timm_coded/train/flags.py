@@ -155,7 +155,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
                        'default: all chips of a TPU, one elsewhere')
     group.add_argument('--xla-cache', metavar='FOLDER', help='keep compiled graphs there for the next start; TPU only')
     group.add_argument('--replay', action=Switch, help='run a step by the graph of the two before it, without tracing '
-                       'it anew (XLA, SGD); default: off on a TPU, where it was never tried, on elsewhere')
+                       'it anew (XLA, SGD); not for models whose own Python code changes what it does from '
+                       'step to step; default: off on a TPU, where it was never tried, on elsewhere')
     group.add_argument('--amp', action=Switch, default=False, help='mixed precision')
     group.add_argument('--amp-dtype', choices=['bfloat16'], default='bfloat16')
     group.add_argument('--seed', type=INDEX, default=42)

@@ -18,7 +18,8 @@ class Replay:
     """Runs steps, by their recorded graph once two in a row had the same.
 
     What differs between two steps must be a tensor that is given to them, the random seed, or one of the settings.
-    Two recordings that are the same show that it is: another learning rate would be another constant of the graph. On
+    Two recordings that are the same show that it is so far: another learning rate would be another constant of the
+    graph. What a model's own code on the host does otherwise from a later step on is not seen. On
     devices without graphs, and for optimizers other than SGD, which has no count of steps on the host, each step is
     done as it is.
 

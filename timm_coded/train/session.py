@@ -3,6 +3,8 @@ import argparse
 import math
 from typing import Any, Callable
 
+import torch
+
 from .args import write_args
 from .build import Schedule, create_criteria, create_ema, create_optimizer
 from .checkpoint import Checkpoints
@@ -233,6 +235,8 @@ def create_training(args: argparse.Namespace, parts: Parts, found: Found | None 
         replica.place(module)
         replica.peers.share(module)
     optimizer = create_optimizer(args, model)
+    if args.replay and (replica.recorder() is None or type(optimizer) is not torch.optim.SGD):
+        raise UserError(f'--replay is for SGD on XLA, not for --opt {args.opt} on {replica.name}: leave it out')
     replica.end_step()
     training = Training(
         model, parts.criterion, optimizer, parts.augment, replica,
