@@ -2,16 +2,15 @@
 import argparse
 from pathlib import Path
 
-import torch
-
 from timm_coded.speed.benchmark import default_names, make_cases, run_benchmark
 from timm_coded.speed.contestant import Setting
 from timm_coded.speed.forms import FORMS
+from timm_coded.speed.step import PRECISIONS
 from timm_coded.train import replicas
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 
-from .common import output_folder, publish
+from .common import make_folder, publish
 
 DESCRIPTION = (
     'Measures training steps and inference of models side by side: time, images/s, ratios pair by pair, peak memory, '
@@ -33,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='one or more; default: 8')
     parser.add_argument('--img-size', type=COUNT, nargs='+', metavar='PIXELS',
                         help='one or more; default: 160 in training and 224 in inference, as in the recipe')
-    parser.add_argument('--precision', default='float32', choices=['bf16', 'float32'],
+    parser.add_argument('--precision', default='float32', choices=PRECISIONS,
                         help='bf16 is mixed precision (autocast); default: %(default)s')
     parser.add_argument('--channels-last', action='store_true', help='weights and images in this layout')
     parser.add_argument('--compile', action='store_true', help='by torch.compile; not on XLA')
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     setting = chosen_setting(args)
     modes = {'train': ['training'], 'inference': ['inference'], 'both': ['training', 'inference']}[args.mode]
     cases = make_cases(modes, unique(args.batch_size), unique(args.img_size or []))
-    folder = output_folder(argparse.Namespace(checkpoint='', output=args.output))
+    folder = make_folder(args.output)
     publish(run_benchmark(args.models or default_names(setting.device), cases, setting, args.repeats), folder)
     return 0
 
@@ -60,8 +59,7 @@ def chosen_setting(args: argparse.Namespace) -> Setting:
             if getattr(args, flag):
                 raise UserError(f'--{flag.replace("_", "-")} is for cpu and cuda: XLA compiles every step itself and '
                                 'chooses the layout; leave it out')
-    amp_dtype = torch.bfloat16 if args.precision == 'bf16' else None
-    return Setting(device, amp_dtype, args.channels_last, args.compile, args.num_classes)
+    return Setting(device, PRECISIONS[args.precision], args.channels_last, args.compile, args.num_classes)
 
 
 def unique(values: list[int]) -> list[int]:

@@ -84,7 +84,16 @@ def output_folder(args: argparse.Namespace) -> Path:
         UserError: it cannot be.
     """
     source = Path(getattr(args, 'outputs', None) or args.checkpoint)
-    folder = args.output or (source.parent if source.parent.name == 'analysis' else source.parent / 'analysis')
+    return make_folder(args.output or (
+        source.parent if source.parent.name == 'analysis' else source.parent / 'analysis'))
+
+
+def make_folder(folder: Path) -> Path:
+    """Makes a folder that files will go to, before the work that takes minutes.
+
+    Raises:
+        UserError: it cannot be written to.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / '.writable').touch()

@@ -4,16 +4,16 @@ import sys
 from pathlib import Path
 
 from timm_coded.speed.forms import create_form
+from timm_coded.speed.step import PRECISIONS
 from timm_coded.tpu.chips import CHIPS, Chip, find_chip
 from timm_coded.tpu.compiler import check_installed
 from timm_coded.tpu.estimate import Estimate, estimate, trace_apart
 from timm_coded.tpu.largest import largest_batch
 from timm_coded.tpu.table import all_instructions, findings
-from timm_coded.tpu.trace import PRECISIONS, Step
-from timm_coded.train.errors import UserError
+from timm_coded.tpu.trace import Step
 from timm_coded.train.flags import COUNT
 
-from .common import publish
+from .common import make_folder, publish
 
 DESCRIPTION = (
     "Compiles a model's whole training step for TPUs, with the TPU's own compiler and no TPU, and tells its estimated "
@@ -78,17 +78,3 @@ def estimate_step(step: Step, chips: list[Chip], cache: Path) -> list[Estimate]:
         said = f'{1e3 * results[-1].seconds:.3f} ms estimated' if results[-1].fits else 'does not fit'
         print(f'    {said}, compiled in {results[-1].compile_seconds:.0f} s', file=sys.stderr, flush=True)
     return results
-
-
-def make_folder(folder: Path) -> None:
-    """Makes it before the compiles, which take minutes, not after.
-
-    Raises:
-        UserError: it cannot be written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / '.writable').touch()
-        (folder / '.writable').unlink()
-    except OSError as error:
-        raise UserError(f'cannot write to --output {folder}: {error.strerror}') from error

@@ -2,16 +2,14 @@
 import argparse
 from pathlib import Path
 
-import torch
-
 from timm_coded.speed.host import host_times
+from timm_coded.speed.step import PRECISIONS
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 
-from .common import publish
+from .common import make_folder, publish
 
 MODELS = ['coded_resnext50_32x4d:packed', 'resnext50_32x4d:packed']
-PRECISIONS = {'bf16': torch.bfloat16, 'float32': None}
 SMALLEST = 2  # images of a batch: BatchNorm knows no variance of one
 DESCRIPTION = """What a training step costs the host on XLA: tracing forward, backward, metrics and optimizer, hashing
 the graph and handing it to the device, whose own work is left out; each step traced anew, and run by the recorded
@@ -37,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     doubles = sorted({name for name in args.models if args.models.count(name) > 1})
     if doubles:
         raise UserError(f'{", ".join(doubles)} is named twice: name each model once')
-    args.output.mkdir(parents=True, exist_ok=True)  # so that minutes of measuring do not end at a wrong folder
+    make_folder(args.output)
     publish(host_times(args.models, args.num_classes, args.img_size, args.batch_size, PRECISIONS[args.precision],
                        args.repeats), args.output)
     return 0

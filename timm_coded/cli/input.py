@@ -10,7 +10,7 @@ from timm_coded.speed.jpegs import make_jpegs
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT, INDEX, number
 
-from .common import output_folder, publish
+from .common import make_folder, publish
 
 DESCRIPTION = (
     'Measures how many images a second each core loads with the augmentation of the ImageNet recipe: the paper\'s way '
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if max(workers) > cores():
         raise UserError(f'--workers {max(workers)}: there are {cores()} cores, and more loader processes would tell '
                         'nothing')
-    folder = output_folder(argparse.Namespace(checkpoint='', output=args.output))
+    folder = make_folder(args.output)
     sizes = Sizes(args.batch_size, args.img_size, args.eval_img_size)
     if args.data_dir:
         findings = measure_input(args.data_dir, workers, args.rounds, sizes, args.device_rate)

@@ -13,8 +13,8 @@ from timm_coded.tpu.slices import SLICES, find_slice
 from timm_coded.tpu.trace import Step
 from timm_coded.train.flags import COUNT, number
 
-from .common import publish
-from .estimate import estimate_step, make_folder
+from .common import make_folder, publish
+from .estimate import estimate_step
 
 DESCRIPTION = (
     "Predicts a training step's time, the efficiency, epoch and cost on slices of TPUs: the step by the estimate of "

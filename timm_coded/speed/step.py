@@ -5,10 +5,13 @@ from torch import Tensor, nn
 
 from timm_coded.loss import CodingLoss
 
+from ..train.build import start_momentum
 from ..train.engine import Training, backward, update
 from ..train.finite import FiniteWatch
 from ..train.replicas import Replica
 from ..train.sums import Sums
+
+PRECISIONS = {'bf16': torch.bfloat16, 'float32': None}  # mixed precision by autocast, or none
 
 
 class TrainingStep:
@@ -28,9 +31,7 @@ class TrainingStep:
         model.train()
         criterion = CodingLoss(nn.CrossEntropyLoss(label_smoothing=0.1), model)
         optimizer = create_optimizer_v2(model, 'sgd', lr=0.1, weight_decay=1e-4, momentum=0.9)
-        for group in optimizer.param_groups:
-            for parameter in group['params']:
-                optimizer.state[parameter]['momentum_buffer'] = torch.zeros_like(parameter)
+        start_momentum(optimizer)
         self.training = Training(model, criterion, optimizer, nn.Identity(), replica, amp_dtype=amp_dtype)
         self.sums = Sums(self.training.metrics(), replica)
         self.finite = FiniteWatch(self.training.terms(), replica.device)

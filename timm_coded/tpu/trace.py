@@ -7,13 +7,11 @@ import torch
 from timm_coded.models import coded_blocks
 
 from ..speed.forms import create_form
-from ..speed.step import TrainingStep, random_batch
+from ..speed.step import PRECISIONS, TrainingStep, random_batch
 from ..train.build import describe_error
 from ..train.errors import UserError
 from ..train.replicas import XlaReplica
 from .layers import LayerNames
-
-PRECISIONS = {'bf16': torch.bfloat16, 'float32': None}
 
 
 @dataclass(frozen=True)

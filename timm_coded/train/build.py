@@ -126,10 +126,15 @@ def create_optimizer(args: argparse.Namespace, model: nn.Module) -> torch.optim.
     if getattr(optimizer, 'is_second_order', False):
         raise UserError(f'--opt {args.opt} needs second derivatives, which the loop does not make; take another')
     if isinstance(optimizer, torch.optim.SGD):
-        for group in optimizer.param_groups:
-            for parameter in group['params'] if group['momentum'] else ():
-                optimizer.state[parameter]['momentum_buffer'] = torch.zeros(parameter.shape).to(parameter)
+        start_momentum(optimizer)
     return optimizer
+
+
+def start_momentum(optimizer: torch.optim.SGD) -> None:
+    """Gives SGD its momentum, of zeros made on the host, before its first step does."""
+    for group in optimizer.param_groups:
+        for parameter in group['params'] if group['momentum'] else ():
+            optimizer.state[parameter]['momentum_buffer'] = torch.zeros(parameter.shape).to(parameter)
 
 
 def create_ema(args: argparse.Namespace, model: nn.Module) -> ModelEmaV3 | None:
