@@ -157,7 +157,7 @@ class SecondOfTwo(replicas.Alone):
 
 
 def test_only_the_first_replica_tells(monkeypatch, slow_device):
-    monkeypatch.setattr(replicas, 'find_processes', lambda backend: SecondOfTwo())
+    monkeypatch.setattr(replicas.plain, 'find_processes', lambda backend: SecondOfTwo())
     report, lines = examine(*SMALL)
     assert lines == [] and report.replicas == 2
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from timm_coded.speed import host
-from timm_coded.speed.host import HostClock, Variant, draw, pair_rows, phase_rows, spread
+from timm_coded.speed.host_clock import HostClock
+from timm_coded.speed.host_findings import Measured, draw, pair_rows, phase_rows, spread
 from timm_coded.train.errors import UserError
 
 MEASURED = '''
@@ -29,12 +30,11 @@ def measured():
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def variant(traced, replayed=None) -> Variant:
-    made = Variant('net', None, [], None)
-    made.steps = {'traced': [{'forward': first, 'backward': second} for first, second in traced]}
+def made(traced, replayed=None) -> Measured:
+    paths = {'traced': [{'forward': first, 'backward': second} for first, second in traced]}
     if replayed:
-        made.steps['replayed'] = [{'replay, dispatch': value} for value in replayed]
-    return made
+        paths['replayed'] = [{'replay, dispatch': value} for value in replayed]
+    return {'net': paths}
 
 
 def test_all_phases_of_both_paths_are_in_the_table_and_have_cost_something(measured):
@@ -66,23 +66,23 @@ def test_notes_say_what_was_run(measured):
 
 def test_median_and_quartiles_are_those_of_the_steps():
     assert spread([4, 1, 2, 3, 100]) == (3, 2, 4)
-    rows = {row['phase']: row for row in phase_rows([variant([(1, 10), (2, 30), (3, 20)])])}
+    rows = {row['phase']: row for row in phase_rows(made([(1, 10), (2, 30), (3, 20)]))}
     assert [rows[name]['median_ms'] for name in ('forward', 'backward', 'whole step')] == [2, 20, 23]
     assert (rows['whole step']['quartile1_ms'], rows['whole step']['quartile3_ms']) == (17, 27.5)
 
 
 def test_ratios_are_taken_pair_by_pair():
-    row, = pair_rows([variant([(1, 9), (5, 15), (10, 30)], [5, 2, 8])])  # 0.5, 0.1, 0.2
+    row, = pair_rows(made([(1, 9), (5, 15), (10, 30)], [5, 2, 8]))  # 0.5, 0.1, 0.2
     assert row['ratio'] == pytest.approx(0.2) and row['pairs'] == 3
     assert (row['quartile1'], row['quartile3']) == (pytest.approx(0.15), pytest.approx(0.35))
 
 
 def test_model_without_replay_has_no_pairs():
-    assert pair_rows([variant([(1, 2)])]) == []
+    assert pair_rows(made([(1, 2)])) == []
 
 
 def test_picture_names_its_bars_and_their_lengths():
-    picture = draw([variant([(1, 10), (2, 30), (3, 20)], [4, 5, 6])])
+    picture = draw(made([(1, 10), (2, 30), (3, 20)], [4, 5, 6]))
     assert picture.title.endswith('net traced 22.0 ms, net replayed 5.0 ms')
     axes, = picture.figure.axes
     assert [label.get_text() for label in axes.get_legend().get_texts()] == ['forward', 'backward', 'replay, dispatch']

@@ -3,42 +3,18 @@ import time
 from dataclasses import dataclass, field
 from typing import Callable, Sequence
 
-import numpy as np
 import torch
 
-from timm_coded.analysis.findings import Findings, Picture, Row, Table
+from timm_coded.analysis.findings import Findings, Row, Table
 
 from ..train import replicas
 from ..train.engine import add_metrics, forward, move, update
 from ..train.replay import Replay
 from ..train.replicas import XlaReplica
 from .forms import create_form
+from .host_clock import HostClock, Laps
+from .host_findings import draw, pair_rows, phase_rows
 from .step import TrainingStep, random_batch
-
-WHOLE = 'whole step'
-Laps = dict[str, float]  # of one step: phase -> CPU milliseconds
-
-
-class HostClock:
-    """CPU milliseconds of one step's phases: on a busy machine they say more than the time of day.
-
-    Tracing is all that runs while the device is idle, and autograd has threads of its own: it is timed by the
-    process's clock. What hands work to the device is timed by its own thread's, as the device, where it is the host's
-    processor, begins at once.
-    """
-
-    def __init__(self):
-        self.laps: Laps = {}
-        self.start()
-
-    def start(self) -> None:
-        self.process, self.thread = time.process_time(), time.thread_time()
-
-    def lap(self, phase: str, threads: bool = True) -> None:
-        """Ends a phase, counting all threads' time or this one's."""
-        seconds = time.process_time() - self.process if threads else time.thread_time() - self.thread
-        self.laps[phase] = 1e3 * seconds
-        self.start()
 
 
 @dataclass
@@ -130,18 +106,19 @@ def host_times(
         for variant in variants:
             for path, step in variant.paths().items():
                 variant.steps.setdefault(path, []).append(step())
+    measured = {variant.name: variant.steps for variant in variants}
     precision = 'float32' if amp_dtype is None else 'bfloat16 autocast'
     return Findings(
         'host',
         "What a training step costs the host on XLA, measured, without the device's work",
         [
-            Table('host', 'CPU milliseconds of the host, a training step, measured', phase_rows(variants)),
+            Table('host', 'CPU milliseconds of the host, a training step, measured', phase_rows(measured)),
             Table('host-pairs', 'A replayed step against the traced one beside it, host time, measured',
-                  pair_rows(variants)),
+                  pair_rows(measured)),
             Table('host-first', f'First steps, measured; graphs compiled by {replica.name}',
                   [row for variant in variants for row in variant.firsts]),
         ],
-        [draw(variants)],
+        [draw(measured)],
         [
             f'{replica.name}, batches of {batch_size} images of {image_size} px, {precision}, {repeats} steps of each '
             'model and path, which take turns; the device is idle when a step begins',
@@ -175,50 +152,3 @@ def operator_calls(replica: XlaReplica) -> int:
     """How many of PyTorch's operators torch_xla has traced so far."""
     names = [name for name in replica.metrics.counter_names() if name.startswith('xla::')]
     return sum(replica.metrics.counter_value(name) for name in names)
-
-
-def spread(values: Sequence[float]) -> tuple[float, float, float]:
-    """Median, first and third quartile."""
-    return tuple(float(value) for value in np.quantile(values, (0.5, 0.25, 0.75)))
-
-
-def phase_rows(variants: list[Variant]) -> list[Row]:
-    rows = []
-    for variant in variants:
-        for path, steps in variant.steps.items():
-            for phase in (*steps[0], WHOLE):
-                values = [sum(step.values()) if phase == WHOLE else step[phase] for step in steps]
-                median, low, high = spread(values)
-                rows.append({'model': variant.name, 'path': path, 'phase': phase, 'median_ms': median,
-                             'quartile1_ms': low, 'quartile3_ms': high, 'steps': len(steps)})
-    return rows
-
-
-def pair_rows(variants: list[Variant]) -> list[Row]:
-    rows = []
-    for variant in variants:
-        if 'replayed' in variant.steps:
-            pairs = zip(variant.steps['replayed'], variant.steps['traced'])
-            median, low, high = spread([sum(ours.values()) / sum(theirs.values()) for ours, theirs in pairs])
-            rows.append({'model': variant.name, 'ratio': median, 'quartile1': low, 'quartile3': high,
-                         'pairs': len(variant.steps['replayed'])})
-    return rows
-
-
-def draw(variants: list[Variant]) -> Picture:
-    """Stacked bars: phases of each model and path."""
-    from matplotlib.figure import Figure
-    bars = [(f'{variant.name}\n{path}', steps) for variant in variants for path, steps in variant.steps.items()]
-    figure = Figure(figsize=(9, 1.2 + 0.6 * len(bars)), layout='constrained')
-    axes = figure.subplots()
-    left = [0.0] * len(bars)
-    for phase in dict.fromkeys(phase for _, steps in bars for phase in steps[0]):
-        widths = [spread([step[phase] for step in steps])[0] if phase in steps[0] else 0.0 for _, steps in bars]
-        axes.barh([name for name, _ in bars], widths, left=left, label=phase)
-        left = [start + width for start, width in zip(left, widths)]
-    axes.invert_yaxis()
-    axes.set_xlabel('CPU time of the host, ms a step (medians)')
-    axes.legend(fontsize='small')
-    title = 'Bars of the phases of a training step on the host: ' + ', '.join(
-        f'{name.replace(chr(10), " ")} {width:.1f} ms' for (name, _), width in zip(bars, left))
-    return Picture('host', title, figure)
