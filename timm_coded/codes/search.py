@@ -59,7 +59,7 @@ def search_words(
     weight = min(num_active, num_subnns - num_active)
     distances = range(max(bound.distance, 2), 0, -2) if min_distance is None else (min_distance,)
     bar = ProgressBar(progress)
-    chosen = construction = None
+    chosen, construction = None, ''
     try:
         for distance in distances:
             def report(done: float, size: int) -> None:
