@@ -3,7 +3,7 @@
 An element is an integer below 2^m whose bits are the coefficients of a polynomial; addition is XOR. SubNN number x of a
 scheme with 2^m subNNs is the field element x.
 """
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -51,7 +51,7 @@ class BinaryField:
         return total
 
 
-@lru_cache(maxsize=None)
+@cache
 def binary_field(degree: int) -> BinaryField:
     """The field GF(2^degree), built once."""
     return BinaryField(degree)

@@ -90,6 +90,7 @@ class Variant:
     def begin(self) -> HostClock:
         """A step's seed, once the device is idle."""
         training = self.step.training
+        assert isinstance(training.replica, XlaReplica)
         training.replica.xm.wait_device_ops()
         self.count += 1
         clock = HostClock()
@@ -119,6 +120,7 @@ def host_times(
     """
     models = [create_form(name, num_classes) for name in names]
     replica = replicas.create('xla')
+    assert isinstance(replica, replicas.XlaReplica)
     variants = []
     for name, model in zip(names, models):
         step = TrainingStep(model, replica, amp_dtype)
@@ -128,8 +130,8 @@ def host_times(
         warm_up(variant, replica)
     for _ in range(repeats):
         for variant in variants:
-            for path, step in variant.paths().items():
-                variant.steps.setdefault(path, []).append(step())
+            for path, take in variant.paths().items():
+                variant.steps.setdefault(path, []).append(take())
     precision = 'float32' if amp_dtype is None else 'bfloat16 autocast'
     return Findings(
         'host',
@@ -179,7 +181,8 @@ def operator_calls(replica: XlaReplica) -> int:
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
     """Median, first and third quartile."""
-    return tuple(float(value) for value in np.quantile(values, (0.5, 0.25, 0.75)))
+    median, low, high = np.quantile(values, (0.5, 0.25, 0.75)).tolist()
+    return median, low, high
 
 
 def phase_rows(variants: list[Variant]) -> list[Row]:

@@ -83,7 +83,8 @@ def rate_rows(rates: Rates, workers: int, device_rate: float | None) -> list[dic
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:
-    return tuple(statistics.quantiles(values, n=4, method='inclusive')) if len(values) > 1 else (values[0],) * 3
+    low, middle, high = statistics.quantiles(values, n=4, method='inclusive') if len(values) > 1 else values * 3
+    return low, middle, high
 
 
 def draw(rates: dict[int, Rates]) -> Figure:

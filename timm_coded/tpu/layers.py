@@ -23,7 +23,7 @@ class LayerNames:
         self.replica = replica
         self.open: list[tuple[str, contextlib.ExitStack]] = []
         self.seen: dict[Any, contextlib.ExitStack] = {}  # autograd's nodes; kept, else Python forgets who they were
-        self.handles = []
+        self.handles: list[torch.utils.hooks.RemovableHandle] = []
 
     @contextlib.contextmanager
     def __call__(self, *roots: tuple[str, nn.Module], optimizer: torch.optim.Optimizer | None = None) -> Iterator[None]:

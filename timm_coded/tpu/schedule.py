@@ -139,13 +139,15 @@ class Schedule:
         if match:
             return match[1]
         operand = re.match(r'\(%?([\w.\-]+)', line.text)
-        known = operand and operand[1] in self.lines and steps
-        return self.op_name(self.lines[operand[1]], steps - 1) if known else ''
+        if not operand or operand[1] not in self.lines or not steps:
+            return ''
+        return self.op_name(self.lines[operand[1]], steps - 1)
 
 
 def parse(text: str) -> tuple[dict[str, list[Line]], str]:
     """The computations of an HLO module by name, and the name of the one that is run."""
-    computations, entry, lines = {}, None, None
+    computations: dict[str, list[Line]] = {}
+    entry, lines = None, None
     for row in text.splitlines():
         head = re.match(r'(ENTRY )?%?([\w.\-]+) \(.*\{$', row)
         if head:
@@ -165,6 +167,7 @@ def parse_line(row: str) -> Line | None:
     name, rest = match.groups()
     end = closing(rest) if rest.startswith('(') else rest.index(' ')
     opcode = re.match(r' ?([\w\-]+)', rest[end:])
+    assert opcode, row
     return Line(name, rest[:end], opcode[1], rest[end + opcode.end():])
 
 

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import torch
 
-from timm_coded.models import coded_blocks
-
 from ..speed.forms import create_form
 from ..speed.step import PRECISIONS, TrainingStep, random_batch
 from ..train.build import describe_error

@@ -129,7 +129,7 @@ def suggestion(word: str, known: Sequence[str]) -> str:
     return f'; did you mean {near[0]}?' if near else ''
 
 
-def write_args(args: argparse.Namespace, folder: str) -> None:
+def write_args(args: argparse.Namespace, folder: str | os.PathLike[str]) -> None:
     """Writes the merged values as `args.yaml`, which can be given as `--config` again."""
     values = {key: value for key, value in vars(args).items() if key != 'config'}
     with open(os.path.join(folder, 'args.yaml'), 'w') as file:

@@ -55,7 +55,7 @@ def create_model(args: argparse.Namespace, initial_checkpoint: str = '') -> nn.M
     if given and not coded_blocks(model):
         raise not_coded
     if args.grad_checkpointing:
-        model.set_grad_checkpointing(True)
+        model.set_grad_checkpointing(True)  # type: ignore[operator]  # as all of timm's models have it
     return model
 
 
@@ -103,7 +103,7 @@ def create_criteria(args: argparse.Namespace, model: nn.Module) -> tuple[CodingL
     if is_mixed(args):  # its targets are smoothed already
         if args.mask_grads:
             raise UserError('--mask-grads needs one class for each image: leave out --mixup and --cutmix')
-        training = SoftTargetCrossEntropy()
+        training: nn.Module = SoftTargetCrossEntropy()
     else:
         training = nn.CrossEntropyLoss(ignore_index=IGNORED, label_smoothing=args.smoothing)
     options = {name: getattr(args, flag) for flag, name in CODED_LOSS_FLAGS.items() if name}

@@ -39,7 +39,7 @@ class Profile:
     def trace(self, steps: Iterable) -> Iterator:
         self.steps = count = 0
         with self.replica.profiler(self.folder):
-            for count, step in enumerate(steps, 1):
+            for count, step in enumerate(steps, 1):  # noqa: B007  # it is read below
                 yield step
         self.say(f"traced {count} training step{'s' if count > 1 else ''}: {self.folder} (look at it with "
                  "TensorBoard's profile plugin, or at https://ui.perfetto.dev)")

@@ -49,7 +49,7 @@ class Progress:
         self.live_width = 0  # of the live line that stands on the screen
         self.watch = CompileWatch(replica, self.say)
         self.epoch = 0
-        self.step_seconds = None  # running mean, without the steps that compile
+        self.step_seconds: float | None = None  # running mean, without the steps that compile
         self.wait_seconds = 0.0  # of them, waiting for data
         self.evaluation_seconds = 0.0  # the last evaluation's
 
@@ -128,7 +128,7 @@ class Progress:
         Worker processes load while it trains, so that its step takes as long as they do; without any, one core does
         the one after the other.
         """
-        waiting = self.wait_seconds / self.step_seconds
+        waiting = self.wait_seconds / self.step_seconds if self.step_seconds else 0.0
         if not WORTH_TELLING <= waiting < 1:
             return ''
         needed = self.workers / (1 - waiting) if self.workers else waiting / (1 - waiting)

@@ -136,7 +136,9 @@ class XlaReplica:
         input of equal numbers, so that the first step, after which they differ, would have a graph of its own.
         """
         numbers = [buffer for buffer in model.buffers() if buffer.ndim == 0]
-        sent = self.xm.send_cpu_data_to_device([buffer.clone() for buffer in numbers], self.device) if numbers else []
+        sent: Any = []
+        if numbers:
+            sent = self.xm.send_cpu_data_to_device([buffer.clone() for buffer in numbers], self.device)
         model.to(self.device)
         for buffer, value in zip((buffer for buffer in model.buffers() if buffer.ndim == 0), sent):
             buffer.data = value

@@ -37,7 +37,8 @@ def decode_early(
         batch_sizes, repeats, timed: as `run_exits` takes them.
 
     Raises:
-        ValueError: the samples' classes are not known, there is a model without images, the outputs are of another model, or what `run_exits` raises.
+        ValueError: the samples' classes are not known, there is a model without images, the outputs are of another
+            model, or what `run_exits` raises.
     """
     check_targets(outputs)
     if model is not None:

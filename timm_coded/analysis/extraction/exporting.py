@@ -59,7 +59,6 @@ def export_onnx(network: nn.Module, image_size: int, path: str | Path) -> float:
         program = torch.onnx.export(
             network, (noise(network, EXAMPLE_BATCH, image_size),), input_names=['images'], output_names=['logits'],
             dynamic_shapes=any_batch(), dynamo=True, verbose=False)
-        assert program is not None  # as it is with dynamo
         program.save(path)
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
 

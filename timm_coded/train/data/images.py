@@ -6,13 +6,13 @@ import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from torch import nn
-from torch.utils.data import Dataset
 from torchvision.transforms import PILToTensor
 
 from ..device_augment import BoxSampler, DeviceAugment
 from ..errors import UserError
 from ..replicas import Replica
 from .fast_decode import decode_fast
+from .image_set import ImageSet
 from .loader import Batches, create_batches
 from .mixing import create_mixing
 from .pad_crop import pad_and_crop
@@ -25,7 +25,7 @@ from .unreadable import Unreadable
 
 def create_training_batches(
         args: argparse.Namespace,
-        dataset: Dataset,
+        dataset: ImageSet,
         config: dict,
         replica: Replica,
         accumulation: int = 1,
@@ -84,7 +84,7 @@ def create_training_transform(args: argparse.Namespace, config: dict) -> Callabl
 
 def create_evaluation_batches(
         args: argparse.Namespace,
-        dataset: Dataset,
+        dataset: ImageSet,
         config: dict,
         replica: Replica,
         unreadable: Unreadable | None = None,

@@ -15,7 +15,7 @@ def prefetch(batches: Iterable, send: Callable[[Any], Any]) -> Iterator:
     Raises:
         RuntimeError: the thread is gone without a word.
     """
-    ready = queue.Queue(DEPTH)
+    ready: queue.Queue[tuple[str, Any]] = queue.Queue(DEPTH)
     stop = threading.Event()
 
     def put(kind: str, item: Any) -> None:

@@ -87,7 +87,9 @@ def read_pairs(file: str, label_key: str) -> list[tuple[str, Slice, int]]:
         if extension in IMAGES:
             images[key] = Slice(file, offset, header.size)
         elif extension == ('json' if label_key else 'cls'):
-            content = tar.extractfile(header).read()
+            member = tar.extractfile(header)
+            assert member is not None  # it is a file
+            content = member.read()
             try:
                 labels[key] = int(json.loads(content)[label_key] if label_key else content)
             except (KeyError, TypeError, ValueError) as error:

@@ -83,8 +83,8 @@ class Stopwatch:
         self.replica = replica
         self.patience = patience if replica.world == 1 else math.inf
         self.before = replica.compiles()
-        self.seconds = []  # of each step
-        self.compiles = []  # so many graphs, in so many seconds, after each step
+        self.seconds: list[float] = []  # of each step
+        self.compiles: list[tuple[int, float]] = []  # so many graphs, in so many seconds, after each step
 
     def training(self, groups: Iterable, sums: Sums, first_step: int = 0) -> Iterator:
         """Passes the micro-batches of each step on until enough steps are measured."""
