@@ -104,7 +104,7 @@ def measure_rates(dataset: ImageDataset, workers: int, rounds: int, sizes: Sizes
     return rates
 
 
-def time_pass(loader: Iterable, epoch: int) -> float:
+def time_pass(loader: Iterable[Any], epoch: int) -> float:
     """Images a second of one pass."""
     if hasattr(loader, 'set_epoch'):
         loader.set_epoch(epoch)
@@ -136,7 +136,7 @@ def measure_overlap(dataset: ImageDataset, workers: int, share: float, sizes: Si
     }
 
 
-def run_device(batches: Iterable, seconds: float) -> tuple[list[float], float]:
+def run_device(batches: Iterable[Any], seconds: float) -> tuple[list[float], float]:
     """Steps of so many seconds on batches that are sent ahead.
 
     Returns:

@@ -2,6 +2,7 @@
 import statistics
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -60,7 +61,7 @@ def measure_input(
     )
 
 
-def rate_rows(rates: Rates, workers: int, device_rate: float | None) -> list[dict]:
+def rate_rows(rates: Rates, workers: int, device_rate: float | None) -> list[dict[str, Any]]:
     rows = []
     for (way, training), found in rates.items():
         low, middle, high = quartiles(found)

@@ -2,6 +2,7 @@
 import argparse
 import difflib
 import os
+from typing import Any
 
 import timm
 import torch
@@ -67,7 +68,7 @@ def check_model_name(name: str) -> None:
 
 
 @torch.no_grad()
-def check_model(args: argparse.Namespace, model: nn.Module, config: dict) -> None:
+def check_model(args: argparse.Namespace, model: nn.Module, config: dict[str, Any]) -> None:
     """Runs the model on two black images of each size on the CPU, before anything is compiled or written.
 
     Raises:

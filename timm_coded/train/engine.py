@@ -1,6 +1,6 @@
 """One epoch of training and one evaluation: plain functions, with no word of the device they run on."""
 from dataclasses import dataclass
-from typing import Callable, Iterator, cast
+from typing import Any, Callable, Iterator, cast
 
 import torch
 from timm.models import model_parameters
@@ -73,7 +73,7 @@ def train_epoch(
         epoch: int = 0,
         first_step: int = 0,
         after_step: Callable[[int], None] = lambda step: None,
-        profile: Callable[[Iterator], Iterator] = iter,
+        profile: Callable[[Iterator[Any]], Iterator[Any]] = iter,
 ) -> None:
     """Trains on an epoch's batches once; nothing in a step waits for the device.
 

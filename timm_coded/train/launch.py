@@ -177,7 +177,7 @@ class ChipWork:
     def __init__(self, args: argparse.Namespace, work: Work, mail: Mail):
         self.state = args, work, mail
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ = state
         *_, mail = self.state
         if multiprocessing.parent_process():

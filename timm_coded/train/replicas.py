@@ -144,7 +144,7 @@ class XlaReplica:
             buffer.data = value
         self.xla.sync()
 
-    def autocast(self, dtype: torch.dtype | None) -> ContextManager:
+    def autocast(self, dtype: torch.dtype | None) -> ContextManager[Any]:
         return torch.autocast('xla', dtype=dtype, enabled=dtype is not None)
 
     def send(self, batches: Batches) -> Iterator[list[Tensor]]:
@@ -243,7 +243,7 @@ class TorchReplica:
     def place(self, model: nn.Module) -> None:
         model.to(self.device)
 
-    def autocast(self, dtype: torch.dtype | None) -> ContextManager:
+    def autocast(self, dtype: torch.dtype | None) -> ContextManager[Any]:
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
     def send(self, batches: Batches) -> Iterator[list[Tensor]]:

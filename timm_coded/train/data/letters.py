@@ -25,7 +25,7 @@ SIZE = 16  # pixels
 FINE = 4  # letters are drawn so many times larger, then shrunk
 
 
-class Letters(Dataset):
+class Letters(Dataset[tuple[Image.Image, int]]):
     """One split, the same every time: each letter in each font four times, turned, scaled and shifted a little.
 
     An item is `(image, target)`: a 16x16 RGB PIL image, white on black, and the letter's index in `classes`.

@@ -3,7 +3,7 @@ import multiprocessing
 import signal
 import threading
 from multiprocessing import forkserver
-from typing import Iterator, NamedTuple
+from typing import Any, Iterator, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, default_collate
@@ -59,7 +59,7 @@ class Batches:
         unreadable: the account of images that could not be read.
     """
 
-    def __init__(self, loader: DataLoader, unreadable: Unreadable):
+    def __init__(self, loader: DataLoader[Any], unreadable: Unreadable):
         self.loader = loader
         self.num_workers = loader.num_workers
         self.unreadable = unreadable

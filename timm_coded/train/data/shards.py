@@ -2,6 +2,7 @@
 import json
 import os
 import re
+from typing import Any
 
 from ..errors import UserError
 from .slices import Slice, SliceReader
@@ -57,7 +58,7 @@ def find_split(root: str, split: str) -> tuple[list[str], int, str]:
     return files, int(count or 0), label_key
 
 
-def read_info(root: str) -> dict:
+def read_info(root: str) -> dict[str, Any]:
     for name in ('_info.json', 'info.json'):
         path = os.path.join(root, name)
         if os.path.isfile(path):
