@@ -2,7 +2,7 @@
 import timm
 import torch
 
-import timm_coded  # registers the models
+import timm_coded  # noqa: F401  # registers the models
 
 
 def random_model(name='coded_resnext11_10x11d', dtype=torch.float32, seed=0, **kwargs):

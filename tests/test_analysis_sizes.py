@@ -3,7 +3,6 @@ import math
 
 import pytest
 import timm
-import torch
 from cutting import random_model
 
 from timm_coded import extract_classes, pack_grouped_convs

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from timm_coded.codes import coding_scheme
-from timm_coded.codes.exchange import exchange
 from timm_coded.codes.balance import even_subset, least_unevenness
+from timm_coded.codes.exchange import exchange
 from timm_coded.codes.lexicode import lexicode, popcount
 
 

@@ -97,6 +97,6 @@ def test_enough_shared_memory_is_no_problem(changes):
 
 
 def test_without_a_data_set_there_is_no_outlook():
-    alone = replace(TPU, loader=None, workers=None, train_images=None)
+    alone = replace(TPU, loader=None, workers=0, train_images=0)
     assert (alone.bound, alone.epoch_seconds, alone.advice) == (None, None, [])
     assert describe_loader(alone)[0].startswith('loading: not measured') and describe_outlook(alone) == ['healthy']

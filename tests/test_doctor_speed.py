@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from timm_coded.train.doctor.speed import RandomBatches, Stopwatch, measure_loader
 from timm_coded.train import replicas
+from timm_coded.train.doctor.speed import RandomBatches, Stopwatch, measure_loader
 from timm_coded.train.engine import grouped
 from timm_coded.train.sums import Sums
 

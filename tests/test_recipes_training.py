@@ -13,9 +13,9 @@ from timm.scheduler import CosineLRScheduler
 from torch import nn
 from torchvision import transforms
 
-from timm_coded.train.data import images
 from timm_coded.train.args import parse_args
 from timm_coded.train.build import Schedule, create_model, create_optimizer
+from timm_coded.train.data import images
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 ONE_REPLICA = SimpleNamespace(rank=0, world=1)

@@ -6,7 +6,6 @@ import sys
 import time
 
 import pytest
-import torch
 
 from timm_coded.speed import host
 from timm_coded.speed.host_clock import HostClock

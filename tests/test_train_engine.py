@@ -8,8 +8,8 @@ from timm.utils import ModelEmaV3
 
 import timm_coded
 from timm_coded.train import replicas
-from timm_coded.train.device_augment import DeviceAugment
 from timm_coded.train.data.loader import IGNORED
+from timm_coded.train.device_augment import DeviceAugment
 from timm_coded.train.engine import Training, evaluate, train_epoch
 from timm_coded.train.finite import FiniteWatch
 from timm_coded.train.progress import Progress

@@ -15,13 +15,13 @@ from torch.utils.data import Dataset
 from timm_coded.train import replicas
 from timm_coded.train.args import parse_args
 from timm_coded.train.data import open_datasets
-from timm_coded.train.device_augment import BoxSampler
-from timm_coded.train.errors import UserError
 from timm_coded.train.data.images import create_evaluation_batches, create_training_batches
 from timm_coded.train.data.loader import Batches, create_batches
 from timm_coded.train.data.sampler import EvaluationSampler, TrainingSampler
 from timm_coded.train.data.samples import Samples
 from timm_coded.train.data.unreadable import Unreadable
+from timm_coded.train.device_augment import BoxSampler
+from timm_coded.train.errors import UserError
 
 CONFIG = dict(input_size=(3, 16, 16), mean=(0.5,) * 3, interpolation='bicubic', crop_pct=1.0, crop_mode='center')
 ONE = SimpleNamespace(rank=0, world=1)

@@ -10,7 +10,15 @@ import pytest
 import torch
 from image_folder import make_image_folder
 from image_formats import (
-    add, images_of, pack_classes, pack_folder, pack_shards, pixels, prepare_tfds, write_cifar, write_info,
+    add,
+    images_of,
+    pack_classes,
+    pack_folder,
+    pack_shards,
+    pixels,
+    prepare_tfds,
+    write_cifar,
+    write_info,
 )
 from timm.data import create_dataset
 from timm.data.readers.reader_image_in_tar import ReaderImageInTar
@@ -19,11 +27,11 @@ from torchvision.transforms import PILToTensor
 
 from timm_coded.train.args import parse_args
 from timm_coded.train.data import class_names, open_datasets
-from timm_coded.train.errors import UserError
 from timm_coded.train.data.loader import create_batches
 from timm_coded.train.data.sampler import EvaluationSampler
 from timm_coded.train.data.samples import Samples
 from timm_coded.train.data.targets import known_targets
+from timm_coded.train.errors import UserError
 
 CLASSES = {'n2': 4, 'n10': 3, 'dog': 2}  # in natural order: dog, n2, n10
 FORMS = ['folders', 'tars', 'nested', 'classes', 'wds', 'wds_names', 'wds_json', 'hfds', 'array_record', 'tfrecord']

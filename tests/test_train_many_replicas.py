@@ -5,8 +5,23 @@ import pytest
 import torch
 import torch.nn.functional as F
 from replica_work import (
-    BATCH, CLIP, DECAY, EVALUATED, FROZEN_BATCH, LR, MEAN, MOMENTUM, MU, STD, STEPS, everything, make_grown_model,
-    make_images, make_model, run_replicas)
+    BATCH,
+    CLIP,
+    DECAY,
+    EVALUATED,
+    FROZEN_BATCH,
+    LR,
+    MEAN,
+    MOMENTUM,
+    MU,
+    STD,
+    STEPS,
+    everything,
+    make_grown_model,
+    make_images,
+    make_model,
+    run_replicas,
+)
 from timm.layers import freeze_batch_norm_2d
 
 CASES = [('cpu', 1), ('cpu', 2), ('cpu', 3), pytest.param(('xla', 2), marks=pytest.mark.slow)]

@@ -7,9 +7,9 @@ from image_folder import make_image_folder
 
 from timm_coded.train.args import parse_args
 from timm_coded.train.data import open_datasets
-from timm_coded.train.errors import UserError
 from timm_coded.train.data.images import create_training_batches
 from timm_coded.train.data.samples import seeded
+from timm_coded.train.errors import UserError
 
 CONFIG = dict(input_size=(3, 16, 16), mean=(0.5,) * 3, interpolation='bicubic', crop_pct=1.0, crop_mode='center')
 CLASSES = {'cat': 5, 'dog': 4, 'eel': 4}

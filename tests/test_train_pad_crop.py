@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from timm_coded.train.data import images
 from timm_coded.train.args import parse_args
+from timm_coded.train.data import images
 from timm_coded.train.errors import UserError
 
 CONFIG = {'input_size': (3, 8, 8), 'mean': (0.5,) * 3, 'std': (0.5,) * 3}

@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
-from timm_coded.train.errors import UserError
 from timm_coded.train.data.sampler import EvaluationSampler, TrainingSampler, accumulation_steps
+from timm_coded.train.errors import UserError
 
 LENGTH, BATCH = 103, 4
 SHAPES = list(itertools.product([1, 2, 3], [1, 2, 3, 4]))  # world, accumulation

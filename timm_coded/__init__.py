@@ -4,4 +4,9 @@ from .codes import CodingScheme, coding_scheme
 from .loss import CodingLoss
 from .models import pack_grouped_convs, unpack_grouped_convs
 
+__all__ = [
+    'CodingLoss', 'CodingScheme', 'coding_scheme', 'extract_classes', 'load_extracted', 'pack_grouped_convs',
+    'save_extracted', 'unpack_grouped_convs',
+]
+
 __version__ = '0.1.0'

@@ -100,8 +100,9 @@ class CodingLoss(nn.Module):
         if target.is_floating_point():
             return self.criterion(logits, target)
         ignored = target < 0
-        if hasattr(self.criterion, 'ignore_index'):
-            loss = self.criterion(logits, target.masked_fill(ignored, self.criterion.ignore_index))
+        ignore_index = getattr(self.criterion, 'ignore_index', None)
+        if ignore_index is not None:
+            loss = self.criterion(logits, target.masked_fill(ignored, ignore_index))
             return torch.where(ignored.all(), torch.zeros_like(loss), loss)
         # The criterion knows no ignored samples: give them one known loss, that of zero logits and class 0, and take
         # it out of the mean again.

@@ -2,7 +2,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from .findings import Findings, Picture, Table
+from .findings import Findings, Picture, Row, Table
 from .outputs import Outputs
 
 
@@ -15,7 +15,7 @@ def evaluate_accuracy(outputs: Outputs) -> Findings:
     check_targets(outputs)
     samples, classes = outputs.logits.shape
     decoders = {block: percent(decoded == outputs.targets) for block, decoded in outputs.decoded().items()}
-    rows = [
+    rows: list[Row] = [
         {'what': 'network, top-1', 'accuracy': percent(outputs.predictions == outputs.targets)},
         {'what': f'network, top-{min(5, classes)}', 'accuracy': percent(in_top(outputs.logits, outputs.targets, 5))},
         *({'what': f'early decoder of {block}', 'accuracy': value} for block, value in decoders.items()),

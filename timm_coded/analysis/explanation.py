@@ -5,9 +5,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from torch import Tensor, nn
+from torch import Tensor
 
-from timm_coded.models import early_decode
+from timm_coded.models import CodedResNet, early_decode
 
 from .calibration.calibrator import Calibrator
 from .findings import Findings, Picture, Row, Table
@@ -19,7 +19,7 @@ COLUMNS = 3  # of panels
 
 @torch.no_grad()
 def explain(
-        model: nn.Module,
+        model: CodedResNet,
         image: Tensor,
         pixels: np.ndarray,
         name: str,
@@ -124,7 +124,7 @@ def plot(
                 bar.set(hatch='////', edgecolor='black')
         panel.axhline(1, color='black', linestyle='--', linewidth=.8)
         panel.set(title=block, ylim=(0, highest))
-        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.locator_params(axis='x', integer=True)
         if index % COLUMNS == 0:
             panel.set_ylabel('r E')
         if index + COLUMNS >= len(energies):

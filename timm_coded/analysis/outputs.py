@@ -4,14 +4,14 @@ import json
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from timm_coded.codes import CodingScheme
-from timm_coded.models import early_decode
+from timm_coded.models import CodedResNet, early_decode
 
 VERSION = 1
 
@@ -46,7 +46,7 @@ class Outputs:
             raise ValueError('there are no samples: give a data set with images')
         if not self.energies or list(self.energies) != list(self.codewords):
             raise ValueError('outputs need energies and codewords of the same coded blocks, one at least')
-        shapes = {'targets': (self.targets.shape, (samples,))}
+        shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {'targets': (self.targets.shape, (samples,))}
         for block, energies in self.energies.items():
             shapes[f'energies of {block}'] = energies.shape, (samples, self.codewords[block].shape[1])
             shapes[f'codewords of {block}'] = self.codewords[block].shape, (classes, energies.shape[1])
@@ -107,7 +107,7 @@ class Outputs:
             arrays[f'energies/{block}'] = self.energies[block]
             arrays[f'codewords/{block}'] = self.codewords[block]
         with open(path, 'wb') as file:  # as given: np.savez would add .npz to a name without it
-            np.savez(file, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # none of them is named allow_pickle
 
 
 def load_outputs(path: str | Path) -> Outputs:
@@ -135,7 +135,7 @@ def load_outputs(path: str | Path) -> Outputs:
 
 @torch.no_grad()
 def collect_outputs(
-        model: nn.Module,
+        model: CodedResNet,
         batches: Iterable[tuple[Tensor, Tensor]],
         class_names: Iterable[str] = (),
         about: dict[str, Any] | None = None,
@@ -153,19 +153,20 @@ def collect_outputs(
     check_coded(model)
     blocks = model.coded_blocks
     codewords = {block: model.codewords(block).cpu().numpy() for block in blocks}
-    rows, targets = [], []
+    rows: list[Tensor] = []
+    kept: list[Tensor] = []
     for images, target in batches:
         logits, energies = model.forward_energies(images)
         row = torch.cat([logits.float(), *(energy.float() for energy in energies)], 1).cpu()  # on XLA one graph
         rows.append(row[target >= 0])
-        targets.append(target[target >= 0])
+        kept.append(target[target >= 0])
     if not rows or not sum(map(len, rows)):
         raise ValueError('there are no samples: give a data set with images')
-    table, targets = torch.cat(rows).numpy(), torch.cat(targets).numpy()
+    table, targets = torch.cat(rows).numpy(), torch.cat(kept).numpy()
     widths = [model.num_classes, *(words.shape[1] for words in codewords.values())]
-    logits, *energies = (np.ascontiguousarray(part) for part in np.split(table, np.cumsum(widths)[:-1], axis=1))
+    known, *parts = (np.ascontiguousarray(part) for part in np.split(table, np.cumsum(widths)[:-1], axis=1))
     return Outputs(
-        logits, dict(zip(blocks, energies)), np.full_like(targets, -1) if foreign else targets, codewords,
+        known, dict(zip(blocks, parts)), np.full_like(targets, -1) if foreign else targets, codewords,
         [] if foreign else list(class_names), fingerprint(model), about or {})
 
 
@@ -176,7 +177,7 @@ def check_coded(model: nn.Module) -> None:
                          'coded_resnext50_32x4d')
 
 
-def check_block_names(blocks: Iterable[str], coded_blocks: list[str]) -> None:
+def check_block_names(blocks: Iterable[str], coded_blocks: Sequence[str]) -> None:
     """Raises ValueError: one of the blocks is not coded."""
     for block in blocks:
         if block not in coded_blocks:

@@ -2,21 +2,32 @@
 
 A network here is a `CodedResNet`, or what has its `forward_stem`, `named_blocks` and `forward_head`.
 """
-from typing import Mapping
+from typing import Callable, Mapping, Protocol, Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 # Samples that go through the second part at once, several masks' copies of a batch together: it fills the device where
 # images are small, and is no more than a batch of large ones takes anyway.
 STACKED = 256
 
 
-def block_index(network: nn.Module, name: str) -> int:
+class Staged(Protocol):
+    """What a network here can do, as `CodedResNet` has it."""
+
+    def forward_stem(self, x: Tensor) -> Tensor: ...
+
+    def named_blocks(self) -> Sequence[tuple[str, Callable[..., Tensor]]]: ...
+
+    @property
+    def forward_head(self) -> Callable[[Tensor], Tensor]: ...
+
+
+def block_index(network: Staged, name: str) -> int:
     """Where the block of that name stands among `named_blocks`."""
     return [block for block, _ in network.named_blocks()].index(name)
 
 
-def forward_to(network: nn.Module, images: Tensor, index: int) -> Tensor:
+def forward_to(network: Staged, images: Tensor, index: int) -> Tensor:
     """Images [B, 3, H, W] -> what block number `index` takes, [B, C, H', W']."""
     x = network.forward_stem(images)
     for _, block in network.named_blocks()[:index]:
@@ -24,7 +35,7 @@ def forward_to(network: nn.Module, images: Tensor, index: int) -> Tensor:
     return materialised(x)
 
 
-def forward_from(network: nn.Module, x: Tensor, index: int, keep: Mapping[str, Tensor] | None = None) -> Tensor:
+def forward_from(network: Staged, x: Tensor, index: int, keep: Mapping[str, Tensor] | None = None) -> Tensor:
     """What block number `index` takes [B, C, H, W] -> logits [B, K]; `keep` has masks [B, N] by block name."""
     for _, block in network.named_blocks()[index:]:
         x = block(x, None, keep)

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     foreign = open_foreign(args, trained)
     folder = output_folder(args)
     findings, thresholds = classify(
-        trained.model, train, validation, classes, validation.class_names, foreign, stock and stock.model,
+        trained.model, train, validation, classes, validation.class_names, foreign, stock.model if stock else None,
         args.train_limit, args.draws, args.seed)
     path = folder / 'classifiers.json'
     thresholds.save(path)

@@ -2,7 +2,9 @@
 import argparse
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Iterable
+
+from torch import Tensor
 
 from timm_coded.analysis.findings import Findings
 from timm_coded.analysis.outputs import Outputs, collect_outputs
@@ -69,7 +71,7 @@ def outputs_of(trained: Trained, images: Images, foreign: bool = False, attack: 
         'checkpoint': str(trained.path), 'model': trained.args.model, 'images': images.name,
         'img_size': trained.image_size,
     }
-    batches = images
+    batches: Iterable[tuple[Tensor, Tensor]] = images
     if attack:
         from timm_coded.analysis.detection.attacks import Attacked
         about |= {'attack': str(attack), 'batch_size': images.batch_size}  # which the random starts depend on

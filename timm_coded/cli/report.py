@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     stock = open_stock(args, trained)
     images = open_images(args, trained)
     classes = named_classes(args, trained, images)
-    train = open_images(args, trained, 'train') if 'classify' not in args.skip else None
+    train = images if 'classify' in args.skip else open_images(args, trained, 'train')
     foreign = open_foreign(args, trained)
     folder = output_folder(args)
     started = time.time()
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
                 trained.model, extract_classes(trained.model, classes[:1]), classes[:1], outputs.about['img_size'],
                 [outputs.name_of(classes[0])], 10)),
             ('classify', lambda: classify(
-                trained.model, train, images, classes, images.class_names, foreign, stock and stock.model)[0]),
+                trained.model, train, images, classes, images.class_names, foreign, stock.model if stock else None)[0]),
             ('detect', lambda: detect(outputs, rejected(trained, images, foreign))),
     ):
         if name not in args.skip:

@@ -1,8 +1,9 @@
 """Rule B of the paper (Appendix A): every subNN should serve about as many classes as any other."""
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def rows_from_masks(masks, num_subnns: int) -> np.ndarray:
+def rows_from_masks(masks: ArrayLike, num_subnns: int) -> np.ndarray:
     """Words given as integers, bit n for subNN n, as rows.
 
     Args:
@@ -15,7 +16,7 @@ def rows_from_masks(masks, num_subnns: int) -> np.ndarray:
     return (masks[:, None] >> np.arange(num_subnns, dtype=np.uint64) & np.uint64(1)).astype(np.uint8)
 
 
-def rows_from_supports(supports, num_subnns: int) -> np.ndarray:
+def rows_from_supports(supports: ArrayLike, num_subnns: int) -> np.ndarray:
     """Words given as lists of active subNNs, as rows.
 
     Args:

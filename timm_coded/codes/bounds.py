@@ -5,10 +5,9 @@ scheme has minimum distance d. Sources: S. M. Johnson, A new upper bound for err
 MacWilliams & Sloane, The Theory of Error-Correcting Codes, Chapter 17; Brouwer, Shearer, Sloane & Smith, A new table of
 constant weight codes (1990).
 """
-from functools import lru_cache
+from functools import cache
 from math import comb
 from typing import NamedTuple
-
 
 # The recursion goes through all shorter words; beyond this length it is left out, which makes the bound weaker.
 MAX_RECURSIVE_LENGTH = 256
@@ -60,7 +59,7 @@ def counting_bound(length: int, distance: int, weight: int) -> int | None:
         size += 1
 
 
-@lru_cache(maxsize=None)
+@cache
 def johnson_bound(length: int, distance: int, weight: int) -> SizeBound:
     """The best upper bound of A(n, d, w) that Johnson's bounds give.
 

@@ -5,9 +5,8 @@ import numpy as np
 
 from .balance import balanced_order, rows_from_supports
 
-
 # By (N, N_act), the distance that all images of some base blocks under x -> a x + b keep, the values of a, the blocks.
-BASE_BLOCKS = {
+BASE_BLOCKS: dict[tuple[int, int], list[tuple[int, tuple[int, ...], tuple[tuple[int, ...], ...]]]] = {
     (10, 5): [
         (4, (1,), ((0, 1, 2, 3, 6),)),
         (4, (1,), ((0, 2, 3, 4, 5), (0, 1, 2, 4, 6), (0, 1, 4, 5, 7))),

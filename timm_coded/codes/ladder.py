@@ -72,13 +72,14 @@ def rungs(num_classes: int, num_subnns: int, num_active: int) -> Iterator[Rung]:
         if listable:
             supports = graham_sloane.all_supports(num_subnns, num_active) if supports is None else supports
             words = graham_sloane.largest_class(supports, num_subnns, half_distance)
-            make = partial(graham_sloane.listed_words, words, num_subnns)
-            yield Rung(2 * half_distance, len(words), _power_sum_name(half_distance), make)
+            yield Rung(
+                2 * half_distance, len(words), _power_sum_name(half_distance),
+                partial(graham_sloane.listed_words, words, num_subnns))
         else:
             capacity = comb(num_subnns, num_active) // (4 * num_subnns if half_distance == 2 else 4)
-            make = partial(
-                graham_sloane.composed_words, num_subnns, num_active, half_distance=half_distance)
-            yield Rung(2 * half_distance, capacity, _power_sum_name(half_distance), make)
+            yield Rung(
+                2 * half_distance, capacity, _power_sum_name(half_distance),
+                partial(graham_sloane.composed_words, num_subnns, num_active, half_distance=half_distance))
 
 
 def _power_sum_name(half_distance: int) -> str:

@@ -47,8 +47,8 @@ def distance_6_words(count: int) -> np.ndarray:
     Returns:
         [count, 32] uint8, minimum distance 6.
     """
-    words = dict.fromkeys(word for block in DISTANCE_6_BLOCKS for word in _orbit(block, range(1, 32)))
-    words = rows_from_masks(list(words), 32)
+    masks = dict.fromkeys(word for block in DISTANCE_6_BLOCKS for word in _orbit(block, range(1, 32)))
+    words = rows_from_masks(list(masks), 32)
     return words[balanced_order(words, count)]
 
 

@@ -30,7 +30,7 @@ class CodingScheme:
     construction: str = ''
     command: str = ''
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         codewords = np.array(self.codewords)
         if codewords.ndim != 2 or 0 in codewords.shape:
             raise ValueError(f'codewords must be a [num_classes, num_subnns] table, got shape {codewords.shape}')
@@ -44,7 +44,7 @@ class CodingScheme:
                 f'every codeword needs the same number of ones: class 0 has {weights[0]}, class {odd} {weights[odd]}')
         if weights[0] == 0:
             raise ValueError('codewords need at least one active subNN, these are all zero')
-        first_with = {}
+        first_with: dict[bytes, int] = {}
         for k, word in enumerate(codewords):
             other = first_with.setdefault(word.tobytes(), k)
             if other != k:
@@ -52,7 +52,7 @@ class CodingScheme:
         codewords.setflags(write=False)
         object.__setattr__(self, 'codewords', codewords)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type, tuple[np.ndarray, str, str, str]]:
         # Copies and pickles go through the constructor, which keeps the codewords read-only.
         return type(self), (self.codewords, self.source, self.construction, self.command)
 

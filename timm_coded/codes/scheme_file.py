@@ -1,6 +1,9 @@
 """Coding schemes as text: comment lines that start with '#', then one row of zeros and ones per class."""
+import os
 import re
 from pathlib import Path
+
+import numpy as np
 
 from .scheme import CodingScheme
 
@@ -18,7 +21,7 @@ def scheme_to_text(scheme: CodingScheme) -> str:
     return header + ''.join(''.join(map(str, word)) + '\n' for word in scheme.codewords.tolist())
 
 
-def load_scheme(path: str | Path) -> CodingScheme:
+def load_scheme(path: str | os.PathLike[str]) -> CodingScheme:
     """Reads a coding scheme from a text file, as written by `CodingScheme.save` or by hand.
 
     Empty lines and lines that start with '#' are passed over. When a line `# K=.. N=.. N_act=..` is there, the rows
@@ -59,7 +62,7 @@ def load_scheme(path: str | Path) -> CodingScheme:
         raise ValueError(
             f'{path}: the header states K={stated[0]} N={stated[1]} N_act={stated[2]},'
             f' but the rows are K={found[0]} N={found[1]} N_act={found[2]}')
-    return CodingScheme(words, source='file', construction=f'read from {Path(path).name}')
+    return CodingScheme(np.array(words), source='file', construction=f'read from {Path(path).name}')
 
 
 def _parse_word(line: str, line_of: dict[str, int], words: list[list[int]]) -> list[int]:

@@ -59,7 +59,7 @@ def search_words(
     weight = min(num_active, num_subnns - num_active)
     distances = range(max(bound.distance, 2), 0, -2) if min_distance is None else (min_distance,)
     bar = ProgressBar(progress)
-    chosen = construction = None
+    chosen, construction = None, ''
     try:
         for distance in distances:
             def report(done: float, size: int) -> None:
@@ -103,7 +103,7 @@ def _greedy_set(
         return _sampled_greedy_set(num_subnns, weight, distance, random, report), f'{SAMPLE_SIZE} random words'
     num_orders = min(max(MAX_WORDS_TRIED // comb(num_subnns, weight), 1), 32)
     found = lexicode(num_subnns, weight, distance, report=report)
-    for order in range(1, num_orders):
+    for _ in range(1, num_orders):
         if len(found) >= num_classes:
             break
         mask = int(''.join(map(str, (random.random_sample(num_subnns) < 0.5).astype(int))), 2)

@@ -1,5 +1,5 @@
 """The Coded ResNeXt block, Section 3.1 of the paper, on timm's Bottleneck, and a stage of such blocks."""
-from typing import Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import torch
 import torch.nn as nn
@@ -35,8 +35,11 @@ class CodedBottleneck(Bottleneck):
     # Below this mean energy a block counts as silent: its outputs stay at zero, and its gradients finite.
     silent_energy: torch.jit.Final[float] = 1e-12
 
-    def __init__(self, *args, cardinality: int = 1, **kwargs) -> None:
-        super().__init__(*args, cardinality=cardinality, **kwargs)
+    if TYPE_CHECKING:  # TorchScript, which reads the annotations of a class, knows no modules in them
+        aa: nn.Module
+
+    def __init__(self, *args: Any, cardinality: int = 1, **kwargs: Any) -> None:
+        super().__init__(*args, cardinality=cardinality, **kwargs)  # type: ignore[misc]  # args end before it
         self.code_length = cardinality  # N
         self.num_subnns = cardinality  # of them, those that are here
         self.num_active = cardinality
@@ -135,7 +138,7 @@ class CodedBottleneck(Bottleneck):
 class CodedStage(nn.Sequential):
     """Blocks in sequence that hand the same masks and list of energies to each."""
 
-    def __init__(self, *blocks) -> None:
+    def __init__(self, *blocks: nn.Module) -> None:
         super().__init__(*blocks)
         self.grad_checkpointing = False
 

@@ -1,5 +1,5 @@
 """ResNet with coded blocks: timm's ResNet that knows which subNNs may work for which class."""
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.fx
@@ -31,6 +31,16 @@ class CodedResNet(ResNet):
     kept_subnns: Dict[int, List[int]]
     _num_active_of: Dict[str, int]
 
+    if TYPE_CHECKING:  # TorchScript, which reads the annotations of a class, knows no modules in them
+        conv1: Any
+        bn1: Any
+        maxpool: Any
+        layer1: CodedStage
+        layer2: CodedStage
+        layer3: CodedStage
+        layer4: CodedStage
+        feature_info: List[Dict[str, Any]]
+
     def __init__(
             self,
             layers: Tuple[int, ...],
@@ -46,9 +56,9 @@ class CodedResNet(ResNet):
             stem_type: str = '',
             output_stride: int = 32,
             channels: Tuple[int, ...] = (64, 128, 256, 512),
-            device=None,
-            dtype=None,
-            **kwargs,
+            device: Optional[torch.device] = None,
+            dtype: Optional[torch.dtype] = None,
+            **kwargs: Any,
     ) -> None:
         """
         Args:
@@ -79,7 +89,7 @@ class CodedResNet(ResNet):
             raise ValueError(f'drop_subnn is {drop_subnn}, expected a probability in [0, 1)')
         small_stem = stem_type == 'conv3x3'
         super().__init__(
-            block=CodedBottleneck,
+            block=CodedBottleneck,  # type: ignore[arg-type]  # timm's annotation names an instance for the class
             layers=layers,
             num_classes=num_classes,
             in_chans=in_chans,
@@ -95,7 +105,8 @@ class CodedResNet(ResNet):
         )
         if small_stem:
             self._shrink_stem(in_chans, device, dtype)
-        self.layer4 = getattr(self, 'layer4', nn.Sequential())
+        if len(layers) == 3:
+            self.layer4 = CodedStage()
         self.stage_names = tuple(info['module'] for info in self.feature_info[1:])
         self.num_subnns = cardinality
         self.drop_subnn = drop_subnn
@@ -121,7 +132,12 @@ class CodedResNet(ResNet):
             self.register_buffer(name, words)
         self.register_load_state_dict_pre_hook(adopt_codewords)
 
-    def _shrink_stem(self, in_chans: int, device, dtype) -> None:
+    def _shrink_stem(
+            self,
+            in_chans: int,
+            device: Optional[torch.device],
+            dtype: Optional[torch.dtype],
+    ) -> None:
         width = self.bn1.num_features
         self.conv1 = nn.Conv2d(in_chans, width, 3, padding=1, bias=False, device=device, dtype=dtype)
         nn.init.kaiming_normal_(self.conv1.weight, mode='fan_out', nonlinearity='relu')
@@ -130,7 +146,7 @@ class CodedResNet(ResNet):
         for info in self.feature_info[1:]:
             info['reduction'] //= 4
 
-    def _draw_codewords(self, num_classes: int, device) -> Dict[str, Tensor]:
+    def _draw_codewords(self, num_classes: int, device: Optional[torch.device]) -> Dict[str, Tensor]:
         """The buffers for `num_classes` classes, by name."""
         words = {}
         for num_active in self.scheme_sizes:

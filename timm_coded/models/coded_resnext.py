@@ -15,7 +15,7 @@ CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 CIFAR100_MEAN, CIFAR100_STD = (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)
 
 
-def _create_coded_resnext(variant: str, pretrained: bool = False, **kwargs) -> CodedResNet:
+def _create_coded_resnext(variant: str, pretrained: bool = False, **kwargs: Any) -> CodedResNet:
     num_stages = len(kwargs['layers'])
     return build_model_with_cfg(
         CodedResNet,
@@ -28,7 +28,7 @@ def _create_coded_resnext(variant: str, pretrained: bool = False, **kwargs) -> C
     )
 
 
-def _cfg(**kwargs) -> Dict[str, Any]:
+def _cfg(**kwargs: Any) -> Dict[str, Any]:
     return {
         'url': '',
         'num_classes': 1000,
@@ -74,56 +74,56 @@ def _cifar_args(depth: int, cardinality: int, base_width: int, num_active: Tuple
 
 
 @register_model
-def coded_resnext50_32x4d(pretrained: bool = False, **kwargs) -> CodedResNet:
+def coded_resnext50_32x4d(pretrained: bool = False, **kwargs: Any) -> CodedResNet:
     """Coded ResNeXt-50 (32x4d) for ImageNet, Table 1."""
     model_args = dict(layers=(3, 4, 6, 3), cardinality=32, base_width=4, num_active=(32, 32, 16, 8))
     return _create_coded_resnext('coded_resnext50_32x4d', pretrained, **dict(model_args, **kwargs))
 
 
 @register_model
-def coded_resnext101_32x4d(pretrained: bool = False, **kwargs) -> CodedResNet:
+def coded_resnext101_32x4d(pretrained: bool = False, **kwargs: Any) -> CodedResNet:
     """ResNeXt-101 (32x4d) with the ratios of Coded ResNeXt-50; not in the paper."""
     model_args = dict(layers=(3, 4, 23, 3), cardinality=32, base_width=4, num_active=(32, 32, 16, 8))
     return _create_coded_resnext('coded_resnext101_32x4d', pretrained, **dict(model_args, **kwargs))
 
 
 @register_model
-def coded_resnext29_10x11d(pretrained: bool = False, **kwargs) -> CodedResNet:
+def coded_resnext29_10x11d(pretrained: bool = False, **kwargs: Any) -> CodedResNet:
     """Coded ResNeXt-29 (10x11d) for CIFAR-10, Table 1."""
     model_args = _cifar_args(29, 10, 11, (10, 5, 3))
     return _create_coded_resnext('coded_resnext29_10x11d', pretrained, **dict(model_args, **kwargs))
 
 
 @register_model
-def coded_resnext29_20x6d(pretrained: bool = False, **kwargs) -> CodedResNet:
+def coded_resnext29_20x6d(pretrained: bool = False, **kwargs: Any) -> CodedResNet:
     """Coded ResNeXt-29 (20x6d) for CIFAR-100, Table 1."""
     model_args = _cifar_args(29, 20, 6, (20, 8, 4))
     return _create_coded_resnext('coded_resnext29_20x6d', pretrained, **dict(model_args, **kwargs))
 
 
 @register_model
-def coded_resnext11_10x11d(pretrained: bool = False, **kwargs) -> CodedResNet:
+def coded_resnext11_10x11d(pretrained: bool = False, **kwargs: Any) -> CodedResNet:
     """Coded ResNeXt-29 (10x11d) with one block a stage, for the demonstration on digits; not in the paper."""
     model_args = _cifar_args(11, 10, 11, (10, 5, 3))
     return _create_coded_resnext('coded_resnext11_10x11d', pretrained, **dict(model_args, **kwargs))
 
 
 @register_model
-def resnext29_10x11d(pretrained: bool = False, **kwargs) -> CodedResNet:
+def resnext29_10x11d(pretrained: bool = False, **kwargs: Any) -> CodedResNet:
     """ResNeXt-29 (10x11d), the stock twin for CIFAR-10: all ratios 1."""
     model_args = _cifar_args(29, 10, 11, (10, 10, 10))
     return _create_coded_resnext('resnext29_10x11d', pretrained, **dict(model_args, **kwargs))
 
 
 @register_model
-def resnext29_20x6d(pretrained: bool = False, **kwargs) -> CodedResNet:
+def resnext29_20x6d(pretrained: bool = False, **kwargs: Any) -> CodedResNet:
     """ResNeXt-29 (20x6d), the stock twin for CIFAR-100: all ratios 1."""
     model_args = _cifar_args(29, 20, 6, (20, 20, 20))
     return _create_coded_resnext('resnext29_20x6d', pretrained, **dict(model_args, **kwargs))
 
 
 @register_model
-def resnext11_10x11d(pretrained: bool = False, **kwargs) -> CodedResNet:
+def resnext11_10x11d(pretrained: bool = False, **kwargs: Any) -> CodedResNet:
     """ResNeXt-11 (10x11d), the stock twin of the demonstration's model: all ratios 1."""
     model_args = _cifar_args(11, 10, 11, (10, 10, 10))
     return _create_coded_resnext('resnext11_10x11d', pretrained, **dict(model_args, **kwargs))

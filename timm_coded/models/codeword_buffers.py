@@ -1,10 +1,12 @@
 """Codewords as buffers: they travel with the weights, and meet other codewords when a checkpoint is loaded."""
 import logging
-from typing import Dict
+from typing import TYPE_CHECKING, Any, Dict
 
 import torch
-import torch.nn as nn
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from .coded_resnet import CodedResNet
 
 _logger = logging.getLogger(__name__)
 
@@ -14,7 +16,7 @@ def scheme_buffer_name(num_active: int, num_subnns: int) -> str:
     return f'codewords_{num_active}of{num_subnns}'
 
 
-def checkpoint_filter_fn(state_dict: Dict[str, Tensor], model: nn.Module, prefix: str = '') -> Dict[str, Tensor]:
+def checkpoint_filter_fn(state_dict: Dict[str, Tensor], model: 'CodedResNet', prefix: str = '') -> Dict[str, Tensor]:
     """Reconcile the codewords of a state dict with the model's.
 
     A stock checkpoint has none: the model's own are filled in. Codewords that differ from the model's are taken over,
@@ -52,6 +54,6 @@ def checkpoint_filter_fn(state_dict: Dict[str, Tensor], model: nn.Module, prefix
     return state_dict
 
 
-def adopt_codewords(model: nn.Module, state_dict: Dict[str, Tensor], prefix: str, *args) -> None:
+def adopt_codewords(model: 'CodedResNet', state_dict: Dict[str, Tensor], prefix: str, *args: Any) -> None:
     """`checkpoint_filter_fn` as a hook of `load_state_dict`, so that loading by any way goes through it."""
     state_dict.update(checkpoint_filter_fn(state_dict, model, prefix))

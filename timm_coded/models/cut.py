@@ -84,7 +84,7 @@ def cut_block(block: CodedBottleneck, positions: List[int]) -> None:
     block.conv2.groups = block.num_subnns = len(positions)
     for norm, channels in ((block.bn1, inner), (block.bn2, outer)):
         take(norm, {name: (0, channels) for name in ('weight', 'bias', 'running_mean', 'running_var')})
-        norm.num_features = len(channels)
+        norm.num_features = len(channels)  # type: ignore[assignment]  # check_separate: a batch norm
 
 
 def take(layer: nn.Module, selections: Dict[str, Tuple[int, Tensor]]) -> None:

@@ -10,7 +10,7 @@ and the sum of the t_n after scaling is the stock 1x1 convolution of the scaled 
 - the convolution form of `packed_energies`, sum of z * (M z), with M a convolution as wide as an accelerator's lanes.
   It keeps z in its own layout, and the TPU compiler's estimate for it is the lower (chosen by `pack_grouped_convs`).
 """
-from typing import Tuple
+from typing import Any, Tuple
 
 import torch
 from torch import Tensor
@@ -66,12 +66,12 @@ class SelfProduct(torch.autograd.Function):
         return x @ x.transpose(-2, -1)
 
     @staticmethod
-    def setup_context(ctx, inputs: Tuple[Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: Tuple[Tensor], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
         ctx.save_for_forward(*inputs)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         x, = ctx.saved_tensors
         symmetric, factor = grad + grad.transpose(-2, -1), x.to(grad.dtype)  # autocast's product is narrower than x
         if x.is_contiguous():
@@ -79,7 +79,7 @@ class SelfProduct(torch.autograd.Function):
         return (factor.transpose(-2, -1) @ symmetric).transpose(-2, -1).to(x.dtype)  # in the layout of x
 
     @staticmethod
-    def jvp(ctx, tangent: Tensor) -> Tensor:
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
         x, = ctx.saved_tensors
         half = tangent @ x.transpose(-2, -1)
         return half + half.transpose(-2, -1)

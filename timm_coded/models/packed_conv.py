@@ -97,9 +97,9 @@ def pack_grouped_convs(model: nn.Module, lanes: int = 128) -> nn.Module:
                 module.groups, module.in_channels // module.groups, module.out_channels // module.groups, lanes)
             if pack > 1:
                 module.__class__ = PackedConv2d
-                module.pack = pack
-        if hasattr(module, 'use_lanes'):
-            module.use_lanes(lanes)
+                module.pack = pack  # type: ignore[assignment]
+        if callable(use_lanes := getattr(module, 'use_lanes', None)):
+            use_lanes(lanes)
     return model
 
 
@@ -108,7 +108,7 @@ def unpack_grouped_convs(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if type(module) is PackedConv2d:
             del module.pack
-            module.__class__ = nn.Conv2d
-        if hasattr(module, 'use_lanes'):
-            module.use_lanes(0)
+            module.__class__ = nn.Conv2d  # type: ignore[assignment]
+        if callable(use_lanes := getattr(module, 'use_lanes', None)):
+            use_lanes(0)
     return model

@@ -18,7 +18,7 @@ from .packed_energy import accumulable
 
 def can_pool_first(conv: nn.Module, bn: nn.Module, act: nn.Module, pool: nn.Module) -> bool:
     """Whether `conv_pool_norm` is what these four modules do one after the other."""
-    return (
+    return bool(
         type(conv) is nn.Conv2d and conv.padding_mode == 'zeros' and conv.bias is None
         and type(bn) in (nn.BatchNorm2d, RoundedBatchNorm2d) and bn.affine and bn.track_running_stats
         and bn.momentum is not None and type(act) is nn.ReLU and type(pool) is nn.MaxPool2d
@@ -40,6 +40,7 @@ def conv_pool_norm(x: Tensor, conv: nn.Conv2d, bn: nn.BatchNorm2d, pool: nn.MaxP
         var = (values.square().mean((0, 2, 3)) - mean.square()).clamp_min(0.)
         update_running_statistics(bn, sign * mean.detach(), var.detach(), y.numel() // y.shape[1])
     else:
+        assert bn.running_mean is not None and bn.running_var is not None  # can_pool_first
         mean, var = sign * bn.running_mean, bn.running_var
     scale = bn.weight * sign * (var + bn.eps).rsqrt()
     shift = bn.bias - mean * scale
@@ -50,6 +51,8 @@ def conv_pool_norm(x: Tensor, conv: nn.Conv2d, bn: nn.BatchNorm2d, pool: nn.MaxP
 @torch.no_grad()
 def update_running_statistics(bn: nn.BatchNorm2d, mean: Tensor, var: Tensor, count: int) -> None:
     """As nn.BatchNorm2d does in training: of `count` values a channel, the variance unbiased."""
+    assert bn.num_batches_tracked is not None and bn.running_mean is not None and bn.running_var is not None
+    assert bn.momentum is not None
     bn.num_batches_tracked.add_(1)
     bn.running_mean.mul_(1 - bn.momentum).add_(mean, alpha=bn.momentum)
     bn.running_var.mul_(1 - bn.momentum).add_(var * (count / max(1, count - 1)), alpha=bn.momentum)

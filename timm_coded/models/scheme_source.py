@@ -4,7 +4,7 @@ from typing import Sequence, Union
 
 from timm_coded.codes import SOURCES, CodingScheme, coding_scheme, load_scheme
 
-SchemeSource = Union[str, os.PathLike, Sequence[Union[str, os.PathLike]]]
+SchemeSource = Union[str, os.PathLike[str], Sequence[Union[str, os.PathLike[str]]]]
 
 
 def resolve_scheme(

@@ -78,16 +78,16 @@ def speed_rows(comparison: Comparison, setting: Setting) -> list[Row]:
     rows = []
     for model in comparison.models:
         case, times = comparison.case, model.times
-        median = None if times is None else np.median(times)
+        median = None if times is None else float(np.median(times))
         ratios = None if times is None or first is None else first / times
         row = {
             'model': model.name, 'mode': case.mode, 'batch': case.batch_size, 'pixels': case.image_size,
             'median [ms]': median,
             'IQR [ms]': None if times is None else iqr(times),
-            'images/s': None if times is None else 1000 * case.batch_size / median,
+            'images/s': None if median is None else 1000 * case.batch_size / median,
             'ratio': None if ratios is None else np.median(ratios),
             'ratio, IQR': None if ratios is None else iqr(ratios),
-            'first call - median [s]': None if times is None else model.first - median / 1000,
+            'first call - median [s]': None if median is None else model.first - median / 1000,
         }
         if setting.device == 'xla':
             row['graphs'] = model.graphs

@@ -51,7 +51,7 @@ def prepare_call(name: str, case: Case, setting: Setting, replica: Replica) -> C
     model = create_form(name, setting.num_classes)
     images, target = random_batch(case.batch_size, case.image_size, setting.num_classes, replica.device)
     if setting.channels_last:
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # is missing in its annotation
         images = images.contiguous(memory_format=torch.channels_last)
     if setting.compiled:
         compile_forwards(model)

@@ -1,4 +1,6 @@
 """The forms of a model that are compared: NAME as it is, NAME:packed, NAME:paper."""
+from typing import Any
+
 import timm
 from torch import nn
 
@@ -13,7 +15,7 @@ FORMS = {
 }
 
 
-def create_form(name: str, num_classes: int = 1000, **kwargs) -> nn.Module:
+def create_form(name: str, num_classes: int = 1000, **kwargs: Any) -> nn.Module:
     """The model that `name` stands for, on the CPU, with random weights.
 
     Args:

@@ -66,6 +66,7 @@ class Variant:
     def begin(self) -> HostClock:
         """A step's seed, once the device is idle."""
         training = self.step.training
+        assert isinstance(training.replica, XlaReplica)
         training.replica.xm.wait_device_ops()
         self.count += 1
         clock = HostClock()
@@ -95,6 +96,7 @@ def host_times(
     """
     models = [create_form(name, num_classes) for name in names]
     replica = replicas.create('xla')
+    assert isinstance(replica, XlaReplica)
     variants = []
     for name, model in zip(names, models):
         step = TrainingStep(model, replica, amp_dtype)
@@ -104,8 +106,8 @@ def host_times(
         warm_up(variant, replica)
     for _ in range(repeats):
         for variant in variants:
-            for path, step in variant.paths().items():
-                variant.steps.setdefault(path, []).append(step())
+            for path, take in variant.paths().items():
+                variant.steps.setdefault(path, []).append(take())
     measured = {variant.name: variant.steps for variant in variants}
     precision = 'float32' if amp_dtype is None else 'bfloat16 autocast'
     return Findings(

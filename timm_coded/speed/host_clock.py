@@ -12,7 +12,7 @@ class HostClock:
     processor, begins at once.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.laps: Laps = {}
         self.start()
 

@@ -13,7 +13,8 @@ Measured = dict[str, dict[str, list[Laps]]]  # by model and path ('traced', 'rep
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
     """Median, first and third quartile."""
-    return tuple(float(value) for value in np.quantile(values, (0.5, 0.25, 0.75)))
+    median, low, high = np.quantile(values, (0.5, 0.25, 0.75)).tolist()
+    return median, low, high
 
 
 def phase_rows(measured: Measured) -> list[Row]:

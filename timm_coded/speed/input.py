@@ -4,7 +4,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Iterator
+from typing import Any, Iterable, Iterator
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageDataset, create_loader
@@ -21,7 +21,8 @@ WAYS = {
     'ours': 'bytes, normalised and erased on the device',
     'fast': 'ours with --fast-decode',
 }
-AUGMENTATION = dict(auto_augment='rand-m7-mstd0.5-inc1', re_prob=0.4, re_count=3, re_mode='pixel')  # the recipe's
+AUGMENTATION: dict[str, Any] = dict(  # the recipe's
+    auto_augment='rand-m7-mstd0.5-inc1', re_prob=0.4, re_count=3, re_mode='pixel')
 OURS = ['--aa', 'rand-m7-mstd0.5-inc1', '--reprob', '0.4', '--recount', '3', '--device', 'cpu']
 CROP_PCT = 0.875
 FEWEST_BATCHES = 6  # of a pass
@@ -64,9 +65,10 @@ def open_images(folder: Path, count: int) -> ImageDataset:
     return dataset
 
 
-def create(way: str, training: bool, dataset: ImageDataset, workers: int, sizes: Sizes) -> Iterable:
+def create(way: str, training: bool, dataset: ImageDataset, workers: int, sizes: Sizes) -> Any:
     """A loader of one of `WAYS`; each pass over it has all the images."""
-    size = (3, *[sizes.train if training else sizes.eval] * 2)
+    pixels = sizes.train if training else sizes.eval
+    size = (3, pixels, pixels)
     if way == 'paper':
         dataset = ImageDataset(dataset.reader.root, reader=dataset.reader)  # it gets a transform
         return create_loader(
@@ -93,7 +95,7 @@ def measure_rates(dataset: ImageDataset, workers: int, rounds: int, sizes: Sizes
     """Images a second of each way in training and evaluation; in a round, all have their turn."""
     loaders = {(way, training): create(way, training, dataset, workers, sizes)
                for training in (True, False) for way in WAYS}
-    rates = {key: [] for key in loaders}
+    rates: Rates = {key: [] for key in loaders}
     with one_thread():
         for turn in range(1 + rounds):  # the first starts the workers and fills the caches
             for key, loader in loaders.items():
@@ -102,7 +104,7 @@ def measure_rates(dataset: ImageDataset, workers: int, rounds: int, sizes: Sizes
     return rates
 
 
-def time_pass(loader: Iterable, epoch: int) -> float:
+def time_pass(loader: Iterable[Any], epoch: int) -> float:
     """Images a second of one pass."""
     if hasattr(loader, 'set_epoch'):
         loader.set_epoch(epoch)
@@ -134,17 +136,18 @@ def measure_overlap(dataset: ImageDataset, workers: int, share: float, sizes: Si
     }
 
 
-def run_device(batches: Iterable, seconds: float) -> tuple[list[float], float]:
+def run_device(batches: Iterable[Any], seconds: float) -> tuple[list[float], float]:
     """Steps of so many seconds on batches that are sent ahead.
 
     Returns:
         How long each waited for its batch, and how long all of them took, in seconds; but for the first, before which
         there is nothing to do meanwhile.
     """
-    waits, start, begun = [], None, time.perf_counter()
+    waits: list[float] = []
+    start, begun = 0.0, time.perf_counter()
     for _ in prefetch(batches, lambda batch: batch):
         now = time.perf_counter()
-        waits += [] if start is None else [now - begun]
+        waits += [now - begun] if start else []
         start = start or now
         time.sleep(seconds)
         begun = time.perf_counter()

@@ -2,6 +2,7 @@
 import statistics
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -60,7 +61,7 @@ def measure_input(
     )
 
 
-def rate_rows(rates: Rates, workers: int, device_rate: float | None) -> list[dict]:
+def rate_rows(rates: Rates, workers: int, device_rate: float | None) -> list[dict[str, Any]]:
     rows = []
     for (way, training), found in rates.items():
         low, middle, high = quartiles(found)
@@ -83,7 +84,8 @@ def rate_rows(rates: Rates, workers: int, device_rate: float | None) -> list[dic
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:
-    return tuple(statistics.quantiles(values, n=4, method='inclusive')) if len(values) > 1 else (values[0],) * 3
+    low, middle, high = statistics.quantiles(values, n=4, method='inclusive') if len(values) > 1 else values * 3
+    return low, middle, high
 
 
 def draw(rates: dict[int, Rates]) -> Figure:

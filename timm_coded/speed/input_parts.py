@@ -18,17 +18,17 @@ FLOOR = '(JPEG at 1/8 scale: little but reading its code)'
 class Lap:
     """Adds up the time of calls by the name of their part."""
 
-    def __init__(self):
-        self.seconds = {}
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
 
-    def __call__(self, part: str, call: Callable, *args: Any) -> Any:
+    def __call__(self, part: str, call: Callable[..., Any], *args: Any) -> Any:
         start = time.perf_counter()
         result = call(*args)
         self.seconds[part] = self.seconds.get(part, 0) + time.perf_counter() - start
         return result
 
 
-def measure_parts(dataset: ImageDataset, rounds: int, sizes: Sizes) -> list[dict]:
+def measure_parts(dataset: ImageDataset, rounds: int, sizes: Sizes) -> list[dict[str, Any]]:
     """Milliseconds of an image in each part of the work, all in this process: a row for each, medians of rounds."""
     rows = []
     with one_thread():

@@ -52,7 +52,8 @@ def compare(names: Sequence[str], case: Case, setting: Setting, replica: Replica
     Raises:
         UserError: a model cannot run.
     """
-    models, calls = [Measured(name) for name in names], []
+    models = [Measured(name) for name in names]
+    calls: list[Callable[[], None] | None] = []
     for model in models:
         try:
             calls.append(start(model, case, setting, replica))
@@ -67,7 +68,7 @@ def compare(names: Sequence[str], case: Case, setting: Setting, replica: Replica
     rehearse(models, calls, setting)
     fit = [index for index, call in enumerate(calls) if call is not None]
     before = replica.compiles()[0]
-    times = interleaved_times([calls[index] for index in fit], replica.device, repeats)
+    times = interleaved_times([call for call in calls if call is not None], replica.device, repeats)
     for index, row in zip(fit, times):
         models[index].times = row
     return Comparison(case, models, replica.compiles()[0] - before)

@@ -31,6 +31,7 @@ class TrainingStep:
         model.train()
         criterion = CodingLoss(nn.CrossEntropyLoss(label_smoothing=0.1), model)
         optimizer = create_optimizer_v2(model, 'sgd', lr=0.1, weight_decay=1e-4, momentum=0.9)
+        assert isinstance(optimizer, torch.optim.SGD)
         start_momentum(optimizer)
         self.training = Training(model, criterion, optimizer, nn.Identity(), replica, amp_dtype=amp_dtype)
         self.sums = Sums(self.training.metrics(), replica)

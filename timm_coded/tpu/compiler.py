@@ -4,7 +4,7 @@ import io
 import os
 import time
 from dataclasses import dataclass
-from typing import Container
+from typing import Any, Container
 
 from ..train.errors import UserError
 from .chips import Chip
@@ -68,7 +68,8 @@ def compile_for(chip: Chip, replicas: int, graph: Graph) -> Compiled:
     options = dict(chip.options)
     if layout == '1x1x1':
         options['chips_per_host_bounds'] = (1, 1, 1)
-    devices = get_topology_desc(platform='tpu', topology_name=f'{chip.name}:{layout}', **options).devices[:replicas]
+    topology = get_topology_desc(platform='tpu', topology_name=f'{chip.name}:{layout}', **options)
+    devices: Any = topology.devices[:replicas]
     compile_options = _jax.CompileOptions()
     compile_options.num_replicas = compile_options.executable_build_options.num_replicas = replicas
     compile_options.num_partitions = compile_options.executable_build_options.num_partitions = 1
@@ -98,11 +99,12 @@ def to_mlir(graph: Graph) -> bytes:
     computation = _jax.XlaComputation(_jax.hlo_module_from_text(graph.hlo).as_serialized_hlo_module_proto())
     with make_ir_context():
         module = ir.Module.parse(_jax.mlir.xla_computation_to_mlir_module(computation))
-        main, = (function for function in module.body.operations if function.name.value == 'main')
+        functions: Any = module.body.operations  # their annotation leaves out what functions have
+        main, = (function for function in functions if function.name.value == 'main')
 
         def described(index: int, kind: ir.Type, donated: Container[int] = ()) -> ir.Attribute:
             order = ','.join(map(str, minor_to_major(ir.RankedTensorType(kind).shape)))
-            attributes = {'mhlo.layout_mode': ir.StringAttr.get(f'{{{order}}}')}
+            attributes: dict[str, ir.Attribute] = {'mhlo.layout_mode': ir.StringAttr.get(f'{{{order}}}')}
             if index in donated:
                 attributes['jax.buffer_donor'] = ir.BoolAttr.get(True)
             return ir.DictAttr.get(attributes)

@@ -84,7 +84,7 @@ def estimate(step: Step, graph: Graph, chip: Chip, cache: Path | None = None) ->
         return dataclasses.replace(Estimate.from_json(file.read_text()), step=step)
     result = describe(step, graph, chip, in_own_process(compile_for, chip, step.replicas, graph))
     if file:
-        cache.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix('.part')
         part.write_text(result.to_json())
         part.replace(file)

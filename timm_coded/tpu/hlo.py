@@ -26,7 +26,8 @@ class Line:
 
 def parse(text: str) -> tuple[dict[str, list[Line]], str]:
     """The computations of an HLO module by name, and the name of the one that is run."""
-    computations, entry, lines = {}, None, None
+    computations: dict[str, list[Line]] = {}
+    entry, lines = None, None
     for row in text.splitlines():
         head = re.match(r'(ENTRY )?%?([\w.\-]+) \(.*\{$', row)
         if head:
@@ -46,6 +47,7 @@ def parse_line(row: str) -> Line | None:
     name, rest = match.groups()
     end = closing(rest) if rest.startswith('(') else rest.index(' ')
     opcode = re.match(r' ?([\w\-]+)', rest[end:])
+    assert opcode, row
     return Line(name, rest[:end], opcode[1], rest[end + opcode.end():])
 
 

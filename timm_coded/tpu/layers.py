@@ -23,7 +23,7 @@ class LayerNames:
         self.replica = replica
         self.open: list[tuple[str, contextlib.ExitStack]] = []
         self.seen: dict[Any, contextlib.ExitStack] = {}  # autograd's nodes; kept, else Python forgets who they were
-        self.handles = []
+        self.handles: list[torch.utils.hooks.RemovableHandle] = []
 
     @contextlib.contextmanager
     def __call__(self, *roots: tuple[str, nn.Module], optimizer: torch.optim.Optimizer | None = None) -> Iterator[None]:
@@ -47,13 +47,13 @@ class LayerNames:
             self.seen.clear()
 
     def name_module(self, name: str, module: nn.Module) -> None:
-        def enter(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             self.claim([args, kwargs])  # what the caller did since its last call of a module is the caller's
             stack = contextlib.ExitStack()
             stack.enter_context(self.replica.named(name))
             self.open.append((name, stack))
 
-        def leave(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+        def leave(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             self.claim([output, args, kwargs])
             self.open.pop()[1].close()
 

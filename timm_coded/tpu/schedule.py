@@ -119,8 +119,9 @@ class Schedule:
         if match:
             return match[1]
         operand = re.match(r'\(%?([\w.\-]+)', line.text)
-        known = operand and operand[1] in self.lines and steps
-        return self.op_name(self.lines[operand[1]], steps - 1) if known else ''
+        if not operand or operand[1] not in self.lines or not steps:
+            return ''
+        return self.op_name(self.lines[operand[1]], steps - 1)
 
 
 def origin(op_name: str) -> tuple[str, bool, str]:

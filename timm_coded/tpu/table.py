@@ -1,5 +1,5 @@
 """Estimates as tables."""
-from typing import Sequence
+from typing import Any, Sequence
 
 from ..analysis.findings import Findings, Row, Table
 from .chips import CHIPS, Chip
@@ -56,7 +56,7 @@ def all_instructions(estimates: list[Estimate], share: float = 0.001) -> Finding
 
 def reference(estimate: Estimate, estimates: list[Estimate]) -> Estimate | None:
     """The first model's estimate in the same circumstances."""
-    def circumstances(one: Estimate) -> tuple:
+    def circumstances(one: Estimate) -> tuple[Any, ...]:
         return one.chip, one.step.batch_size, one.step.image_size, one.step.precision, one.step.inference
     return next((one for one in estimates
                  if one.step.model == estimates[0].step.model and circumstances(one) == circumstances(estimate)), None)

@@ -3,7 +3,7 @@ import argparse
 import difflib
 import os
 import sys
-from typing import Any, NoReturn, Sequence
+from typing import Any, Hashable, NoReturn, Sequence
 
 import yaml
 
@@ -97,7 +97,7 @@ def read_config(path: str | None) -> argparse.Namespace:
 class StrictLoader(yaml.SafeLoader):
     """YAML in which no key may stand twice: the second would silently win."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep) for key, _ in node.value]
         twice = [key for key in keys if keys.count(key) > 1]
         if twice:
@@ -129,7 +129,7 @@ def suggestion(word: str, known: Sequence[str]) -> str:
     return f'; did you mean {near[0]}?' if near else ''
 
 
-def write_args(args: argparse.Namespace, folder: str) -> None:
+def write_args(args: argparse.Namespace, folder: str | os.PathLike[str]) -> None:
     """Writes the merged values as `args.yaml`, which can be given as `--config` again."""
     values = {key: value for key, value in vars(args).items() if key != 'config'}
     with open(os.path.join(folder, 'args.yaml'), 'w') as file:

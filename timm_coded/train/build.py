@@ -2,6 +2,7 @@
 import argparse
 import difflib
 import os
+from typing import Any
 
 import timm
 import torch
@@ -55,7 +56,7 @@ def create_model(args: argparse.Namespace, initial_checkpoint: str = '') -> nn.M
     if given and not coded_blocks(model):
         raise not_coded
     if args.grad_checkpointing:
-        model.set_grad_checkpointing(True)
+        model.set_grad_checkpointing(True)  # type: ignore[operator]  # as all of timm's models have it
     return model
 
 
@@ -67,7 +68,7 @@ def check_model_name(name: str) -> None:
 
 
 @torch.no_grad()
-def check_model(args: argparse.Namespace, model: nn.Module, config: dict) -> None:
+def check_model(args: argparse.Namespace, model: nn.Module, config: dict[str, Any]) -> None:
     """Runs the model on two black images of each size on the CPU, before anything is compiled or written.
 
     Raises:
@@ -103,7 +104,7 @@ def create_criteria(args: argparse.Namespace, model: nn.Module) -> tuple[CodingL
     if is_mixed(args):  # its targets are smoothed already
         if args.mask_grads:
             raise UserError('--mask-grads needs one class for each image: leave out --mixup and --cutmix')
-        training = SoftTargetCrossEntropy()
+        training: nn.Module = SoftTargetCrossEntropy()
     else:
         training = nn.CrossEntropyLoss(ignore_index=IGNORED, label_smoothing=args.smoothing)
     options = {name: getattr(args, flag) for flag, name in CODED_LOSS_FLAGS.items() if name}

@@ -33,9 +33,9 @@ class Checkpoints:
     def __init__(self, folder: Path, kept: int):
         self.folder = folder
         self.kept = kept
-        self.newest = None
-        self.best = None
-        self.history = []
+        self.newest: Path | None = None
+        self.best: dict[str, float] | None = None
+        self.history: list[dict[str, float]] = []
         for draft in folder.glob('*.tmp'):  # of a run that was killed
             draft.unlink()
 
@@ -106,7 +106,7 @@ class Checkpoints:
         best_path = self.folder / BEST
         for candidate in (best_path, self.folder / f'checkpoint-{best["epoch"]}.pth.tar', path) if best else ():
             held = load(candidate) if candidate.is_file() else None
-            if held and held['epoch'] == best['epoch'] and held['best'] == best and not held['step']:
+            if best and held and held['epoch'] == best['epoch'] and held['best'] == best and not held['step']:
                 if candidate != best_path:
                     duplicate(candidate, best_path)
                 self.best = best
@@ -116,7 +116,9 @@ class Checkpoints:
     def prune(self, newest: Path) -> None:
         """Deletes what `newest` makes superfluous: older recovery files, and epochs that are no longer kept."""
         self.newest = newest
-        kind, epoch, _ = NAME.fullmatch(newest.name).groups()
+        found = NAME.fullmatch(newest.name)
+        assert found, newest
+        kind, epoch, _ = found.groups()
         for path in self.folder.glob('*.pth.tar'):
             name = NAME.fullmatch(path.name)
             if not name or path == newest:
@@ -172,7 +174,7 @@ def save(state: dict[str, Any], file: BinaryIO) -> None:
     try:
         torch.save(to_cpu(state), file)
     except RuntimeError as error:  # PyTorch's own account of it does not say that the drive is full
-        raise error.__context__ if isinstance(error.__context__, OSError) else error
+        raise error.__context__ if isinstance(error.__context__, OSError) else error  # noqa: B904  # it is the cause
 
 
 def duplicate(path: Path, target: Path) -> None:

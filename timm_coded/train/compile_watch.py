@@ -18,7 +18,7 @@ class CompileWatch:
     def __init__(self, replica: Replica, say: Callable[[str], None]):
         self.replica = replica
         self.say = say
-        self.steps = Counter()  # of each phase
+        self.steps: Counter[str] = Counter()  # of each phase
         self.compiles = replica.compiles()
         self.fallbacks = {'aten::_local_scalar_dense'}  # reading a number is meant to come to the host
 
@@ -32,7 +32,7 @@ class CompileWatch:
         """
         self.steps[phase] += 1
         before, self.compiles = self.compiles, self.replica.compiles()
-        count, compiling = (now - then for now, then in zip(self.compiles, before))
+        count, compiling = self.compiles[0] - before[0], self.compiles[1] - before[1]
         if count and self.steps[phase] > FIRST_STEPS:
             self.say(f'WARNING: {where} compiled {graphs(count)} anew in {compiling:.1f} s: a shape or a constant of '
                      f'the {phase} step has changed')

@@ -34,7 +34,7 @@ class BoxRecorder:
 
     def __init__(self, shape: torch.Size):
         self.shape = shape
-        self.boxes = []
+        self.boxes: list[tuple[int, int, int, int]] = []
 
     def size(self) -> torch.Size:
         return self.shape

@@ -1,6 +1,6 @@
 """One epoch of training and one evaluation: plain functions, with no word of the device they run on."""
 from dataclasses import dataclass
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator, cast
 
 import torch
 from timm.models import model_parameters
@@ -8,7 +8,7 @@ from timm.utils import ModelEmaV3, dispatch_clip_grad
 from torch import Tensor, nn
 
 from timm_coded.loss import CodingLoss
-from timm_coded.models import coded_blocks, early_decode
+from timm_coded.models import CodedResNet, coded_blocks, early_decode
 
 from .data.loader import Batches
 from .device_augment import DeviceAugment
@@ -36,7 +36,7 @@ class Training:
     model: nn.Module
     criterion: CodingLoss
     optimizer: torch.optim.Optimizer
-    augment: DeviceAugment
+    augment: Callable[..., Tensor]
     replica: Replica
     accumulation: int = 1
     amp_dtype: torch.dtype | None = None
@@ -73,7 +73,7 @@ def train_epoch(
         epoch: int = 0,
         first_step: int = 0,
         after_step: Callable[[int], None] = lambda step: None,
-        profile: Callable[[Iterator], Iterator] = iter,
+        profile: Callable[[Iterator[Any]], Iterator[Any]] = iter,
 ) -> None:
     """Trains on an epoch's batches once; nothing in a step waits for the device.
 
@@ -123,7 +123,7 @@ def backward(training: Training, batch: list[Tensor], sums: Sums, finite: Finite
 
 def forward(training: Training, batch: list[Tensor]) -> Tensor:
     """The loss of a micro-batch, as its part of the step's."""
-    model, criterion = training.model, training.criterion
+    model, criterion = cast(CodedResNet, training.model), training.criterion  # or a stock one
     images, target, *boxes = batch
     with training.replica.autocast(training.amp_dtype):
         images = training.augment(images, *boxes)
@@ -180,7 +180,8 @@ def evaluate(
     """
     model.eval()
     blocks = coded_blocks(model)
-    forward = model.forward_energies if blocks else model
+    coded = cast(CodedResNet, model)  # where there are blocks
+    forward = coded.forward_energies if blocks else model
     decoders = [f'decoder_{block}' for block in blocks]
     coding = ['coding_loss', *(f'coding_loss_{block}' for block in blocks)] if blocks else []
     sums = Sums(['loss', 'top1', 'top5', *coding, *decoders], replica)
@@ -192,7 +193,7 @@ def evaluate(
         count = count_images(target)
         hits = top_hits(logits, target)
         for block, decoder, energy in zip(blocks, decoders, energies):
-            hits[decoder] = (early_decode(energy, model.codewords(block)) == target).sum()
+            hits[decoder] = (early_decode(energy, coded.codewords(block)) == target).sum()
         sums.add(count, {**loss_sums(criterion, count), **hits})
         replica.end_step()
         after_step(step)

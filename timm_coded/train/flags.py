@@ -2,18 +2,19 @@
 import argparse
 import math
 import os
-from typing import Callable
+from typing import Any, Callable, Sequence
 
 from timm.utils import ParseKwargs
 
 
-def number(kind: type, low: float = None, high: float = None) -> Callable[[str], float]:
+def number(kind: type, low: float | None = None, high: float | None = None) -> Callable[[str], float]:
     """A type for argparse: an int or float within [low, high]."""
     def parse(text: str) -> float:
         try:
             value = kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f'expected {"a whole" if kind is int else "a"} number, got {text!r}')
+            expected = 'a whole' if kind is int else 'a'
+            raise argparse.ArgumentTypeError(f'expected {expected} number, got {text!r}') from None
         if not math.isfinite(value):
             raise argparse.ArgumentTypeError(f'must be finite, got {text}')
         if (low is not None and not value >= low) or (high is not None and not value <= high):
@@ -36,7 +37,7 @@ class Switch(argparse.BooleanOptionalAction):
             self,
             parser: argparse.ArgumentParser,
             namespace: argparse.Namespace,
-            values: None,
+            values: str | Sequence[Any] | None,
             option_string: str | None = None,
     ) -> None:
         setattr(namespace, self.dest, option_string == self.option_strings[0])

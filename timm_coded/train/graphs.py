@@ -6,7 +6,7 @@ tensor is which of its inputs, and `Graph.run` hands the compiled graph the tens
 """
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Callable, ContextManager, Sequence
+from typing import Any, Callable, ContextManager, Sequence
 
 import torch
 from torch import Tensor
@@ -62,7 +62,7 @@ class GraphRecorder:
         lock: while a graph is compiled, a setting of the whole process is another.
     """
 
-    def __init__(self, backend: ModuleType, device: torch.device, lock: ContextManager):
+    def __init__(self, backend: ModuleType, device: torch.device, lock: ContextManager[Any]):
         self.backend, self.device, self.lock = backend, str(device), lock
 
     def is_able(self) -> bool:

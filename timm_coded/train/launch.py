@@ -13,7 +13,7 @@ import time
 import traceback
 from multiprocessing import connection
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 from . import replicas
 from .errors import UserError
@@ -130,7 +130,7 @@ def launch_processes(args: argparse.Namespace, work: Work, mail: Mail, count: in
         process.start()  # inherits that they are ignored: this process gets them too, and tells by mail
     for number, handler in zip(SIGNALS, before):
         signal.signal(number, handler)
-    running = dict((process.sentinel, rank) for rank, process in enumerate(processes))
+    running: dict[Any, int] = {process.sentinel: rank for rank, process in enumerate(processes)}
     deadline = None
     while running:
         patience = None if deadline is None else max(0.0, deadline - time.time())
@@ -139,6 +139,7 @@ def launch_processes(args: argparse.Namespace, work: Work, mail: Mail, count: in
             rank = running.pop(sentinel)
             processes[rank].join()
             code = processes[rank].exitcode
+            assert code is not None  # it was joined
             if code < 0:
                 mail.post(rank, USER_ERROR, f'error: replica {rank} was killed by {signal.Signals(-code).name}' + (
                     ': the memory may have been full (fewer --workers or --replicas)' if code == -9 else ''))
@@ -176,12 +177,16 @@ class ChipWork:
     def __init__(self, args: argparse.Namespace, work: Work, mail: Mail):
         self.state = args, work, mail
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ = state
         *_, mail = self.state
         if multiprocessing.parent_process():
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, lambda *_: (mail.ask_to_stop('SIGTERM'), end_in(GRACE_SECONDS)))
+            def stop(*_: Any) -> None:
+                mail.ask_to_stop('SIGTERM')
+                end_in(GRACE_SECONDS)
+
+            signal.signal(signal.SIGTERM, stop)
             end_with_parent()
 
     def __call__(self, ordinal: int) -> None:

@@ -69,7 +69,7 @@ def prepare(args: argparse.Namespace, found: Found | None = None) -> Parts:
         UserError: something that the user can put right.
     """
     if args.synthetic and args.num_classes is None and timm.is_model(args.model):
-        args.num_classes = timm.get_pretrained_cfg(args.model).num_classes  # the model's own
+        args.num_classes = timm.get_pretrained_cfg_value(args.model, 'num_classes')  # the model's own
     replica = replicas.create(args.device, args.xla_cache)
     train_set, validation_set = open_datasets(args, replica.world)
     args.num_classes = check_num_classes(args.num_classes, class_names(validation_set))
@@ -80,11 +80,11 @@ def prepare(args: argparse.Namespace, found: Found | None = None) -> Parts:
                         'numbers; take 1 or more')
     accumulation = accumulation_steps(args.global_batch_size, args.batch_size, replica.world)
     args.global_batch_size = accumulation * args.batch_size * replica.world
-    path, state, notes = found or (None, None, [])
+    path, state, notes = found or (Path(), {}, [])
     with replicas.one_thread:
         random_seed(args.seed)  # the same on all replicas
         model = create_model(args, '' if state else args.initial_checkpoint)
-    check_agreement(replica, state)
+    check_agreement(replica, state or None)
     if state:
         differences = check_recipe(state, args, model, path)
         notes = [*notes, *(f'--override-resume: {difference}' for difference in differences)]
@@ -94,7 +94,7 @@ def prepare(args: argparse.Namespace, found: Found | None = None) -> Parts:
     unreadable = Unreadable(args.skip_corrupt)
     eval_batches = create_evaluation_batches(args, validation_set, config, replica, unreadable)
     train_batches, steps = None, 0
-    if not args.eval_only:
+    if train_set is not None:  # not with --eval-only
         train_batches = create_training_batches(args, train_set, config, replica, accumulation, unreadable)
         steps = len(train_batches) // accumulation
     check_model(args, model, config)
@@ -119,13 +119,13 @@ def prepare(args: argparse.Namespace, found: Found | None = None) -> Parts:
         accumulation=accumulation,
         common_eval_batches=math.ceil(
             len(validation_set) // replica.world / (args.validation_batch_size or args.batch_size)),
-        train_images=len(train_set) if train_set else 0,
+        train_images=len(train_set) if train_set is not None else 0,
         eval_images=len(validation_set),
         notes=notes,
     )
 
 
-def check_num_classes(num_classes: int | None, names: list) -> int:
+def check_num_classes(num_classes: int | None, names: list[Any]) -> int:
     """`--num-classes`, or as many as the data set has."""
     if num_classes is None and not names:
         raise UserError('the data set does not tell how many classes it has: give --num-classes')

@@ -1,7 +1,7 @@
 """A profiler's trace of a few training steps, for `--profile`."""
 from itertools import chain, islice
 from pathlib import Path
-from typing import Callable, Iterable, Iterator
+from typing import Any, Callable, Iterable, Iterator
 
 from .replicas import Replica
 
@@ -25,7 +25,7 @@ class Profile:
         self.replica = replica
         self.say = say
 
-    def training(self, steps: Iterable) -> Iterator:
+    def training(self, steps: Iterable[Any]) -> Iterator[Any]:
         """Passes an epoch's steps on. The trace ends with the epoch at the latest: an evaluation is none of it."""
         steps = iter(steps)
         if self.steps:
@@ -36,10 +36,10 @@ class Profile:
                 yield from self.trace(chain([step], islice(steps, self.steps - 1)))
         yield from steps
 
-    def trace(self, steps: Iterable) -> Iterator:
+    def trace(self, steps: Iterable[Any]) -> Iterator[Any]:
         self.steps = count = 0
         with self.replica.profiler(self.folder):
-            for count, step in enumerate(steps, 1):
+            for count, step in enumerate(steps, 1):  # noqa: B007  # it is read below
                 yield step
         self.say(f"traced {count} training step{'s' if count > 1 else ''}: {self.folder} (look at it with "
                  "TensorBoard's profile plugin, or at https://ui.perfetto.dev)")

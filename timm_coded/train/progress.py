@@ -2,7 +2,7 @@
 import shutil
 import sys
 import time
-from typing import Iterable, Iterator, TextIO
+from typing import Any, Iterable, Iterator, TextIO
 
 from .compile_watch import CompileWatch
 from .replicas import Replica
@@ -49,7 +49,7 @@ class Progress:
         self.live_width = 0  # of the live line that stands on the screen
         self.watch = CompileWatch(replica, self.say)
         self.epoch = 0
-        self.step_seconds = None  # running mean, without the steps that compile
+        self.step_seconds: float | None = None  # running mean, without the steps that compile
         self.wait_seconds = 0.0  # of them, waiting for data
         self.evaluation_seconds = 0.0  # the last evaluation's
 
@@ -71,7 +71,7 @@ class Progress:
         self.write(text)
         self.live_width = len(text)
 
-    def training(self, groups: Iterable, sums: Sums, first_step: int = 0) -> Iterator:
+    def training(self, groups: Iterable[Any], sums: Sums, first_step: int = 0) -> Iterator[Any]:
         """Passes the micro-batches of each of an epoch's steps on.
 
         Args:
@@ -90,7 +90,7 @@ class Progress:
             elif not self.live and not self.silent and (step % self.log_interval == 0 or step == self.steps):
                 self.say(self.training_line(step, sums.means_before()))
 
-    def evaluation(self, batches: Iterable, steps: int) -> Iterator:
+    def evaluation(self, batches: Iterable[Any], steps: int) -> Iterator[Any]:
         """Passes an evaluation's batches on."""
         start = time.perf_counter()
         for step, (batch, _, begun) in enumerate(timed(batches), 1):
@@ -128,7 +128,7 @@ class Progress:
         Worker processes load while it trains, so that its step takes as long as they do; without any, one core does
         the one after the other.
         """
-        waiting = self.wait_seconds / self.step_seconds
+        waiting = self.wait_seconds / self.step_seconds if self.step_seconds else 0.0
         if not WORTH_TELLING <= waiting < 1:
             return ''
         needed = self.workers / (1 - waiting) if self.workers else waiting / (1 - waiting)
@@ -139,7 +139,7 @@ def counted_cores(workers: int) -> str:
     return f'{workers} cores' if workers > 1 else '1 core'
 
 
-def timed(batches: Iterable) -> Iterator[tuple]:
+def timed(batches: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
     """Each batch with the seconds it was waited for, and when the waiting began."""
     begun = time.perf_counter()
     for batch in batches:

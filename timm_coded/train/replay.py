@@ -87,6 +87,7 @@ class Replay:
             self.training.criterion.parts = {}  # else they would be wanted of the graph
             return self.inputs([])
 
+        assert self.recorder is not None
         graph = self.recorder.record(self.inputs(batch), step)
         self.confirmed[updates] = graph is not None and last is not None and graph.is_same(last)
         self.recordings += 1

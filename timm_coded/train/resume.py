@@ -36,7 +36,7 @@ def find_newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]] | None:
             found.append((place, path))
         elif path.name == LAST:
             found.append(((-1, 0), path))  # the same as the newest epoch's; where only it is left, it serves
-    passed_over = []
+    passed_over: list[str] = []
     for _, path in sorted(found, reverse=True):
         try:
             return path, load(path), passed_over

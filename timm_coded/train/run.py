@@ -55,6 +55,7 @@ def evaluate_only(args: argparse.Namespace, parts: Parts) -> None:
 
 def report(session: Session, seconds: float) -> None:
     """The last lines: what came out, what it took, and what to do with it."""
+    assert session.checkpoints and session.checkpoints.best
     say, best, folder = session.progress.say, session.checkpoints.best, session.checkpoints.folder
     count, compiling = session.replica.compiles()
     path = folder / BEST

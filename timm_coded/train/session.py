@@ -4,6 +4,7 @@ import math
 from typing import Any, Callable
 
 import torch
+from torch import Tensor
 
 from .args import write_args
 from .build import Schedule, create_criteria, create_ema, create_optimizer
@@ -19,7 +20,7 @@ from .resume import restore_model, restore_optimizer
 from .run_folder import open_folder
 from .stop_or_save import GO_ON, STOP, StopOrSave, Stopped
 from .sums import Sums
-from .trackers import create_trackers
+from .trackers import Tracker, create_trackers
 
 
 class Session:
@@ -54,11 +55,13 @@ class Session:
             replica, self.schedule.epochs, parts.steps, args.global_batch_size, args.log_interval,
             workers=args.workers)
         self.control = StopOrSave(replica, stop, args.recovery_interval, args.recovery_minutes, deadline)
-        self.first_epoch, self.first_step, self.first_sums = 0, 0, None
-        self.reported = None  # of the losses that are not finite
+        self.first_epoch, self.first_step = 0, 0
+        self.first_sums: Tensor | None = None
+        self.reported: tuple[list[str], str] | None = None  # of the losses that are not finite
         if found:
             self.restore(*found[:2])
-        self.checkpoints, self.trackers = None, []
+        self.checkpoints: Checkpoints | None = None
+        self.trackers: list[Tracker] = []
         if replica.rank == 0:
             self.open(found)
 
@@ -138,8 +141,10 @@ class Session:
         if first_step == self.parts.steps:  # stopped in the evaluation
             return sums
         accumulation = self.parts.accumulation
+        batches = self.parts.train_batches
+        assert batches is not None  # without --eval-only
         finite = FiniteWatch(self.training.terms(), self.replica.device, first_step * accumulation)
-        self.parts.train_batches.set_epoch(epoch, first_step)
+        batches.set_epoch(epoch, first_step)
 
         def after_step(step: int) -> None:
             if step % self.args.log_interval == 0:
@@ -152,7 +157,7 @@ class Session:
                     raise self.stopped(epoch, step)
 
         train_epoch(
-            self.training, self.parts.train_batches, self.progress, sums, finite, epoch, first_step, after_step,
+            self.training, batches, self.progress, sums, finite, epoch, first_step, after_step,
             self.profile.training if self.replica.rank == 0 else iter)
         self.progress.watch.overlook()
         self.check_finite(finite, epoch)
@@ -160,7 +165,8 @@ class Session:
 
     def evaluate(self, epoch: int, sums: Sums) -> dict[str, float]:
         """The metrics of the model, and those of its moving average with the prefix 'ema_'."""
-        parts, metrics = self.parts, {}
+        parts = self.parts
+        metrics: dict[str, float] = {}
 
         def after_step(step: int) -> None:
             if step <= parts.common_eval_batches and self.control.after_step() == STOP:

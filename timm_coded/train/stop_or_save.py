@@ -2,6 +2,8 @@
 import time
 from typing import Callable
 
+from torch import Tensor
+
 from .replicas import Replica
 
 GO_ON, SAVE, STOP = range(3)  # the highest wish of all replicas is granted
@@ -42,7 +44,7 @@ class StopOrSave:
         self.reason = ''
         self.stopping = False  # agreed on by all
         self.steps = 0
-        self.vote = GO_ON
+        self.vote: int | Tensor = GO_ON
         self.compiles = replica.compiles()
         self.saved = self.stepped = time.time()
         self.step_seconds = self.save_seconds = 0.0  # of a long step and of the longest save

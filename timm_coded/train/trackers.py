@@ -15,12 +15,12 @@ def check_trackers(args: argparse.Namespace) -> None:
     """Raises `UserError` if a package that `--log-tensorboard` or `--log-wandb` needs is not installed."""
     if args.log_tensorboard:
         try:
-            import torch.utils.tensorboard
+            import torch.utils.tensorboard  # noqa: F401
         except ImportError:
             raise UserError("--log-tensorboard needs TensorBoard: pip install 'timm_coded[log]'") from None
     if args.log_wandb:
         try:
-            from wandb import init  # of the package: a folder ./wandb, which its runs leave behind, imports as well
+            from wandb import init  # noqa: F401  # of the package: a folder ./wandb, which its runs leave behind, imports as well
         except ImportError:
             raise UserError("--log-wandb needs wandb: pip install 'timm_coded[log]'") from None
 
@@ -29,7 +29,7 @@ def create_trackers(
         args: argparse.Namespace,
         folder: Path,
         resumed_epoch: int | None = None,
-) -> list['TensorBoardTracker | WandbTracker']:
+) -> list['Tracker']:
     """What `args` ask for, maybe nothing.
 
     Args:
@@ -43,7 +43,7 @@ def create_trackers(
     """
     check_trackers(args)
     first_epoch = 0 if resumed_epoch is None else resumed_epoch + 1
-    trackers = []
+    trackers: list[Tracker] = []
     if args.log_tensorboard:
         trackers.append(TensorBoardTracker(folder, first_epoch))
     if args.log_wandb:
@@ -110,3 +110,6 @@ class WandbTracker:
     def close(self) -> None:
         """Sends what is left; without it, the package's own hooks do so at the end of the process."""
         self.run.finish()
+
+
+Tracker = TensorBoardTracker | WandbTracker

@@ -10,8 +10,7 @@ import timm
 import torch
 from PIL import Image
 from timm.models import load_state_dict
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch import Tensor
 from tqdm import tqdm
 
 from timm_coded.codes import CodingScheme
@@ -22,6 +21,7 @@ from .args import parse_args
 from .build import check_model, check_model_name, create_model, describe_error
 from .checkpoint import load
 from .data import class_names
+from .data.image_set import ImageSet
 from .data.images import create_augment, create_evaluation_batches, create_evaluation_transform, data_config
 from .data.rgb import to_rgb
 from .data.splits import check_flags, open_split
@@ -39,12 +39,12 @@ class Trained:
 
     Attributes:
         path: of the checkpoint.
-        model: in evaluation mode, on the device.
+        model: a `CodedResNet`, or another of timm's: in evaluation mode, on the device.
         args: of its training, as `train_xla.py` had them.
         config: of the images, timm's data config.
     """
     path: Path
-    model: nn.Module
+    model: Any
     args: argparse.Namespace
     config: dict[str, Any]
     replica: Replica
@@ -130,7 +130,7 @@ class Images:
         dataset: item `i` is image `i` and its target, before any transform.
     """
 
-    def __init__(self, trained: Trained, args: argparse.Namespace, dataset: Dataset, names: list[str], name: str):
+    def __init__(self, trained: Trained, args: argparse.Namespace, dataset: ImageSet, names: list[str], name: str):
         self.dataset, self.class_names, self.name = dataset, names, name
         self.num_images = len(dataset)
         self.replica = trained.replica

@@ -52,7 +52,7 @@ def summary(outputs: Outputs, block: str, means: np.ndarray) -> Row:
 
 
 def class_rows(outputs: Outputs, block: str, means: np.ndarray) -> list[Row]:
-    values = np.where(np.isnan(means), None, means.round(4)).tolist()
+    values = np.where(np.isnan(means), np.array(None), means.round(4)).tolist()
     return [{'block': block, 'class': outputs.name_of(index), **{f'subNN {n}': value for n, value in enumerate(row)}}
             for index, row in enumerate(values)]
 

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from timm_coded.models import CodedResNet
+
 from ..findings import Findings, Picture, Row, Table
 from ..outputs import check_block_names, check_coded
 from .histograms import BINS, SubnnHistograms
@@ -16,7 +18,7 @@ PLOTTED = 5  # subNNs
 
 
 def activations(
-        model: nn.Module,
+        model: CodedResNet,
         batches: Iterable[tuple[Tensor, Tensor]],
         blocks: Sequence[str] = (),
 ) -> Findings:
@@ -56,7 +58,7 @@ def activations(
     )
 
 
-def choose_blocks(model: nn.Module, blocks: Sequence[str]) -> list[str]:
+def choose_blocks(model: CodedResNet, blocks: Sequence[str]) -> list[str]:
     """Raises ValueError: the model has no coded blocks, or not those named."""
     check_coded(model)
     check_block_names(blocks, model.coded_blocks)
@@ -67,7 +69,7 @@ def choose_blocks(model: nn.Module, blocks: Sequence[str]) -> list[str]:
 
 @torch.no_grad()
 def count_outputs(
-        model: nn.Module,
+        model: CodedResNet,
         batches: Iterable[tuple[Tensor, Tensor]],
         blocks: Sequence[str],
 ) -> tuple[dict[str, SubnnHistograms], int]:
@@ -87,7 +89,7 @@ def count_outputs(
 
 
 @contextlib.contextmanager
-def counted(model: nn.Module, found: dict[str, SubnnHistograms], classes: Tensor, valid: Tensor) -> Iterator[None]:
+def counted(model: CodedResNet, found: dict[str, SubnnHistograms], classes: Tensor, valid: Tensor) -> Iterator[None]:
     """While it is open, the next batch to go through the model is counted, subNN by subNN.
 
     The input of conv3 is the scaled z: the slice of subNN n, by its slice of conv3, gives t_n / sqrt(E_avg) alone.
@@ -99,7 +101,12 @@ def counted(model: nn.Module, found: dict[str, SubnnHistograms], classes: Tensor
     for block, histograms in found.items():
         active = model.codewords(block).cpu()[classes].long()
 
-        def count(conv3: nn.Conv2d, inputs: tuple[Tensor], histograms=histograms, active=active) -> None:
+        def count(
+                conv3: nn.Conv2d,
+                inputs: tuple[Tensor],
+                histograms: SubnnHistograms = histograms,
+                active: Tensor = active,
+        ) -> None:
             z, weight = inputs[0], conv3.weight
             if z.device.type == 'xla':  # would compile graphs for all that follows
                 z, weight = z.cpu(), weight.cpu()
@@ -107,7 +114,7 @@ def counted(model: nn.Module, found: dict[str, SubnnHistograms], classes: Tensor
             for subnn, (z, weight) in enumerate(slices):
                 histograms.add(subnn, F.conv2d(z, weight), active[:, subnn])
 
-        handles.append(model.get_submodule(block).conv3.register_forward_pre_hook(count))
+        handles.append(model.get_submodule(f'{block}.conv3').register_forward_pre_hook(count))
     try:
         yield
     finally:

@@ -34,7 +34,7 @@ class Trials:
     mce: list[float] = field(default_factory=list)
     nll: list[float] = field(default_factory=list)
     found: list[Temperature] = field(default_factory=list)
-    bins: Reliability | None = None
+    bins: Reliability = field(default_factory=lambda: Reliability(*np.zeros((3, BINS))))
 
     def add(self, probability: np.ndarray, nll: np.ndarray, correct: np.ndarray, found: Temperature | None) -> None:
         """Takes in the test half of a split: the probability of the predicted class [R], and so on."""
@@ -43,7 +43,7 @@ class Trials:
         self.mce.append(bins.mce())
         self.nll.append(float(nll.mean()))
         self.found += [found] if found else []
-        self.bins = self.bins + bins if self.bins else bins
+        self.bins = self.bins + bins
 
 
 def calibrate(outputs: Outputs, splits: int = 41, seed: int = 0) -> tuple[Findings, Calibrator]:

@@ -3,14 +3,14 @@ import json
 import weakref
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
 
-from timm_coded.models import early_decode
+from timm_coded.models import CodedResNet, early_decode
 
 from ..exits.decoding import agreements, check_evaluation
 from ..outputs import Outputs, check_coded, fingerprint
@@ -46,7 +46,7 @@ class Calibrator:
         if not (np.isfinite(taus).all() and np.isfinite(self.temperature) and lowest > 0):
             raise ValueError(f'temperature {self.temperature} with taus {self.taus}: expected numbers whose '
                              'temperatures T (1 + sum of taus) are positive for all agreements of the early decoders')
-        self._known_model = lambda: None
+        self._known_model: Callable[[], CodedResNet | None] = lambda: None
 
     def temperatures(self, predictions: ArrayLike, decoded: Mapping[str, ArrayLike]) -> np.ndarray:
         """T_aug of samples, [B], from the predicted classes [B] and those of the early decoders, [B] by coded block.
@@ -84,7 +84,7 @@ class Calibrator:
         return (below / temperature[:, None]).softmax(1)
 
     @torch.no_grad()
-    def predict(self, model: nn.Module, images: Tensor) -> Tensor:
+    def predict(self, model: CodedResNet, images: Tensor) -> Tensor:
         """Calibrated probabilities [B, K] float64 on the CPU, of images as the model takes them.
 
         Raises:
@@ -97,7 +97,7 @@ class Calibrator:
                    for block, energy in zip(model.coded_blocks, energies)}
         return self.probabilities(logits, decoded)
 
-    def check(self, model: nn.Module) -> None:
+    def check(self, model: CodedResNet) -> None:
         """Raises ValueError: it is another model. A model is hashed once: its weights must not change afterwards."""
         if self._known_model() is model:
             return

@@ -2,7 +2,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 from scipy.sparse import csr_array
 
 from .log_partition import HIGHEST, LOWEST, interpolate, log_partition
@@ -112,7 +112,7 @@ class CalibrationSamples:
         return result
 
 
-def minimise(table: np.ndarray, gap: np.ndarray, patterns: np.ndarray, start: np.ndarray):
+def minimise(table: np.ndarray, gap: np.ndarray, patterns: np.ndarray, start: np.ndarray) -> OptimizeResult:
     """Fits log T_0, u and v to sums by pattern; SciPy's result."""
     decoders = patterns.shape[1]
 

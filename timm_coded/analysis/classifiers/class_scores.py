@@ -1,12 +1,12 @@
 """What the binary classifiers of the classes put out, Section 4.3 of the paper, with no network cut."""
 from dataclasses import dataclass
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..staged import block_index, forward_from, forward_to, masks_per_pass
+from ..staged import Staged, block_index, forward_from, forward_to, masks_per_pass
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Scores:
 
 @torch.no_grad()
 def collect_scores(
-        networks: Mapping[str, Any],
+        networks: Mapping[str, Staged],
         codewords: Mapping[str, Tensor],
         classes: Sequence[int],
         batches: Iterable[tuple[Tensor, Tensor]],
@@ -50,22 +50,22 @@ def collect_scores(
         ValueError: there are no samples.
     """
     rows: dict[str, list[np.ndarray]] = {}
-    targets = [torch.empty(0, dtype=torch.int64)]
+    parts = [torch.empty(0, dtype=torch.int64)]
     for images, target in batches:
         real = target >= 0
         for name, network in networks.items():
             extracted, full = batch_scores(network, codewords, classes, images)
             rows.setdefault(f'{name}extracted', []).append(extracted[real].numpy())
             rows.setdefault(f'{name}full network', []).append(full[real].numpy())
-        targets.append(target[real])
-    targets = torch.cat(targets).numpy()
+        parts.append(target[real])
+    targets = torch.cat(parts).numpy()
     if not len(targets):
         raise ValueError('there are no samples: give a data set with images')
-    return Scores(np.array(classes), targets, {name: np.concatenate(parts) for name, parts in rows.items()})
+    return Scores(np.array(classes), targets, {name: np.concatenate(scores) for name, scores in rows.items()})
 
 
 def batch_scores(
-        network: Any,
+        network: Staged,
         codewords: Mapping[str, Tensor],
         classes: Sequence[int],
         images: Tensor,

@@ -20,7 +20,9 @@ class ClassSubset:
         self.chosen = torch.from_numpy(few_of_each(targets, limit, seed) & (targets >= 0))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        held_images, held_targets, size, start = [], [], None, 0
+        held_images: list[Tensor] = []
+        held_targets: list[Tensor] = []
+        size = start = 0
         for images, target in self.batches:
             size = size or len(target)
             chosen = self.chosen[start:start + len(target)].nonzero().flatten()

@@ -2,7 +2,8 @@
 from typing import Iterable, Sequence
 
 import numpy as np
-from torch import Tensor, nn
+from timm.models.resnet import ResNet
+from torch import Tensor
 
 from timm_coded.models import CodedResNet
 
@@ -10,6 +11,7 @@ from ..extraction.extract import check_classes
 from ..findings import Findings, Picture, Table
 from ..outputs import check_coded, fingerprint
 from ..sampling import check_count, check_target_range
+from ..staged import Staged
 from ..thresholds import Thresholds
 from .binary import NEGATIVES_PER_POSITIVE, Quality, count, f1_thresholds, quality, with_foreign
 from .class_scores import Scores, collect_scores
@@ -29,7 +31,7 @@ def classify(
         classes: Sequence[int] | None = None,
         class_names: Sequence[str] = (),
         foreign: Batches | None = None,
-        stock: nn.Module | None = None,
+        stock: ResNet | None = None,
         train_limit: int | None = None,
         draws: int = 10,
         seed: int = 0,
@@ -57,7 +59,7 @@ def classify(
     check_coded(model)
     classes = sorted(check_classes(model, range(model.num_classes) if classes is None else classes))
     check_count('draws', draws)
-    networks = {'': model}
+    networks: dict[str, Staged] = {'': model}
     if stock is not None:
         networks['stock, '] = StockNetwork(model=stock, coded=model)
     if train_limit is not None:

@@ -1,6 +1,7 @@
 """SubNNs of a stock ResNeXt, removed as if it were coded: the baseline of Section 4.3."""
 from typing import Mapping
 
+from timm.models.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
 
 from timm_coded.models import CodedResNet, coded_blocks
@@ -13,7 +14,7 @@ class StockNetwork:
     takes from it. Nothing is normalised.
     """
 
-    def __init__(self, model: nn.Module, coded: CodedResNet) -> None:
+    def __init__(self, model: ResNet, coded: CodedResNet) -> None:
         """
         Args:
             model: A ResNet of timm's or ours, in evaluation mode.
@@ -48,7 +49,7 @@ class StockNetwork:
 class StockBlock:
     """A stock Bottleneck that is called as a coded one is, and takes no notice of masks other than `keep`."""
 
-    def __init__(self, name: str, block: nn.Module) -> None:
+    def __init__(self, name: str, block: Bottleneck) -> None:
         self.name = name
         self.block = block
 
@@ -65,7 +66,7 @@ class StockBlock:
             hook.remove()
 
 
-def stock_blocks(model: nn.Module) -> list[tuple[str, StockBlock]]:
+def stock_blocks(model: ResNet) -> list[tuple[str, StockBlock]]:
     """The bottleneck blocks of a ResNet of timm's or ours, in order, by name.
 
     Raises:

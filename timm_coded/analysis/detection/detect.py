@@ -80,7 +80,7 @@ def metrics(accepted: Scores, rejected: Scores, column: str = 'score') -> list[R
         high = rejected[name]
         is_out = np.repeat([False, True], [len(low), len(high)])
         values = np.concatenate([low, high])
-        row = {column: name, 'AUROC': None, 'AUPR': None, 'FPR95': None, 'n in': len(low), 'n out': len(high)}
+        row: Row = {column: name, 'AUROC': None, 'AUPR': None, 'FPR95': None, 'n in': len(low), 'n out': len(high)}
         if len(low) and len(high):
             passed_out, passed_in, _ = roc_curve(~is_out, -values, drop_intermediate=False)
             row['AUROC'] = 100 * float(roc_auc_score(is_out, values))

@@ -59,7 +59,7 @@ def max_softmax(logits: np.ndarray) -> np.ndarray:
 
     It orders samples as 1 - p does, but does not round the surest of them to one and the same number.
     """
-    logits = torch.from_numpy(logits).double()
-    highest, index = logits.max(1, keepdim=True)
-    others = logits.scatter(1, index, -torch.inf)
+    values = torch.from_numpy(logits).double()
+    highest, index = values.max(1, keepdim=True)
+    others = values.scatter(1, index, -torch.inf)
     return (others.logsumexp(1) - highest[:, 0]).numpy()

@@ -3,7 +3,9 @@ from typing import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
+
+from timm_coded.models import CodedResNet
 
 from ..accuracy import check_targets, percent
 from ..findings import Findings, Picture, Row, Table
@@ -18,7 +20,7 @@ RULES = (Margin(0.1), Margin(0.2), Margin(0.3), Margin(0.4), Agreement(2), Agree
 
 def decode_early(
         outputs: Outputs,
-        model: nn.Module | None = None,
+        model: CodedResNet | None = None,
         images: tuple[Tensor, Tensor] | None = None,
         rules: Sequence[Rule] = RULES,
         batch_sizes: Sequence[int] = (1, 64),
@@ -35,7 +37,8 @@ def decode_early(
         batch_sizes, repeats, timed: as `run_exits` takes them.
 
     Raises:
-        ValueError: the samples' classes are not known, the outputs are of another model, or what `run_exits` raises.
+        ValueError: the samples' classes are not known, there is a model without images, the outputs are of another
+            model, or what `run_exits` raises.
     """
     check_targets(outputs)
     if model is not None:
@@ -43,7 +46,9 @@ def decode_early(
     traces = Traces(outputs)
     samples, count = len(outputs.targets), len(outputs.blocks)
     table3 = agreement_rows(traces, outputs)
-    macs = None if model is None else exit_macs(model, images[0].shape[1:])
+    if model is not None and images is None:
+        raise ValueError('a model without images to run it over: give images and targets with it')
+    macs = None if model is None or images is None else exit_macs(model, images[0].shape[1:])
     simulated = simulate(traces, outputs, macs)
     findings = Findings(
         'decode',
@@ -61,8 +66,8 @@ def decode_early(
         ['Margin: share of a block\'s energy in the active subNNs of the class it names, less that of the runner-up. '
          f'Agreement: coded blocks in succession that name the same class. There are {count} coded blocks.'],
     )
-    runs = []
-    if model is not None:
+    runs: list[ExitRun] = []
+    if model is not None and images is not None:
         rules = [rule for rule in rules if not isinstance(rule, Agreement) or rule.count <= count]
         runs = run_exits(model, *images, rules, batch_sizes, repeats, timed)
         number = len(images[1])
@@ -84,7 +89,7 @@ def decode_early(
     return findings
 
 
-def check_same_model(outputs: Outputs, model: nn.Module) -> None:
+def check_same_model(outputs: Outputs, model: CodedResNet) -> None:
     """Raises ValueError: the outputs are of another model."""
     check_coded(model)
     if fingerprint(model) != outputs.fingerprint:

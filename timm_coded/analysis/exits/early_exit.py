@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from timm_coded.models import CodedResNet
+
 from ..outputs import Outputs, check_coded
 from .decoding import check_evaluation, decode_with_margin
 
@@ -87,7 +89,7 @@ class EarlyExit(nn.Module):
         ValueError: the model has no coded blocks, or fewer than the rule asks for.
     """
 
-    def __init__(self, model: nn.Module, rule: Rule) -> None:
+    def __init__(self, model: CodedResNet, rule: Rule) -> None:
         super().__init__()
         check_coded(model)
         check_rule(rule, len(model.coded_blocks))
@@ -138,6 +140,9 @@ class Traces:
         margins: [S, n].
         runs: how many blocks up to this one, without a break, name its class: [S, n].
     """
+    classes: np.ndarray
+    margins: np.ndarray
+    runs: np.ndarray
 
     def __init__(self, outputs: Outputs) -> None:
         shape = len(outputs.targets), len(outputs.blocks)

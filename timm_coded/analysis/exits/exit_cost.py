@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import trange
 
+from timm_coded.models import CodedResNet
+
 from ..outputs import check_coded
 from ..stopwatch import time_call
 from .decoding import check_evaluation, decode_with_margin
@@ -16,7 +18,7 @@ from .early_exit import EarlyExit, Exits, Rule
 
 
 @torch.no_grad()
-def exit_macs(model: nn.Module, image_shape: Sequence[int]) -> np.ndarray:
+def exit_macs(model: CodedResNet, image_shape: Sequence[int]) -> np.ndarray:
     """Multiply-accumulates of an image [C, H, W] alone in its batch that leaves at each coded block.
 
     Energies and early decoders are counted; element-wise work is not.
@@ -32,7 +34,8 @@ def exit_macs(model: nn.Module, image_shape: Sequence[int]) -> np.ndarray:
     check_evaluation(model)
     parameter = next(model.parameters())
     image = torch.zeros((1, *image_shape), device=parameter.device, dtype=parameter.dtype)
-    counts, decoders = [], 0
+    counts: list[int] = []
+    decoders = 0
     with FlopCounterMode(display=False) as counter:
         x = model.forward_stem(image)
         for name, block in model.named_blocks():
@@ -91,13 +94,12 @@ def spread_images(batches: Iterable[tuple[Tensor, Tensor]], total: int, count: i
         kept.append((images[rows.to(images.device)], targets[rows]))
     if not seen:
         raise ValueError('there are no samples: give a data set with images')
-    images, targets = zip(*kept)
-    return torch.cat(images), torch.cat(targets)
+    return torch.cat([images for images, _ in kept]), torch.cat([targets for _, targets in kept])
 
 
 @torch.no_grad()
 def run_exits(
-        model: nn.Module,
+        model: CodedResNet,
         images: Tensor,
         targets: Tensor,
         rules: Sequence[Rule],
@@ -130,7 +132,7 @@ def run_exits(
     if not len(images):
         raise ValueError('there are no samples: give a data set with images')
     macs = exit_macs(model, images.shape[1:])
-    networks = {None: model} | {rule: EarlyExit(model, rule) for rule in rules}
+    networks: dict[Rule | None, nn.Module] = {None: model} | {rule: EarlyExit(model, rule) for rule in rules}
     results = {rule: classes_and_places(network, images.split(max(batch_sizes)), len(macs) - 2)
                for rule, network in networks.items()}
     part = images[torch.linspace(0, len(images) - 1, min(timed, len(images))).round().long().to(images.device)]
@@ -156,9 +158,13 @@ def classes_and_places(network: nn.Module, batches: Sequence[Tensor], whole: int
     return np.concatenate(classes), np.concatenate(places)
 
 
-def take_turns(networks: dict, batches: Sequence[Tensor], repeats: int) -> dict:
+def take_turns(
+        networks: dict[Rule | None, nn.Module],
+        batches: Sequence[Tensor],
+        repeats: int,
+) -> dict[Rule | None, list[float]]:
     """Seconds of each network for all batches, in each repeat; by the networks' keys."""
-    seconds = {name: [] for name in networks}
+    seconds: dict[Rule | None, list[float]] = {name: [] for name in networks}
     for repeat in trange(repeats + 1, desc=f'time, batches of {len(batches[0])}', disable=None, leave=False):
         for name, network in networks.items():
             taken = time_call(partial(run_batches, network, batches), batches[0].device) / 1000

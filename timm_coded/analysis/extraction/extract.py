@@ -32,7 +32,8 @@ def extract_classes(model: CodedResNet, classes: Iterable[int]) -> CodedResNet:
     """
     classes = check_classes(model, classes)
     kept = kept_subnns(model, classes)
-    network = unpack_grouped_convs(copy.deepcopy(model))
+    network = copy.deepcopy(model)
+    unpack_grouped_convs(network)
     return keep_classes(cut_subnns(network, kept), classes)
 
 

@@ -118,7 +118,7 @@ def load_extracted(path: str | Path) -> CodedResNet:
     except Exception as error:  # whatever a part that is missing or does not fit makes timm or torch stumble over
         reason = ' '.join(str(error).split())
         raise ValueError(f'{path} does not hold the network that it describes: {reason[:300]}') from error
-    network.extracted = extracted
+    network.extracted = extracted  # type: ignore[assignment]  # a plain attribute, no module
     return network
 
 
@@ -129,6 +129,7 @@ def rebuild(extracted: Extracted, kept: dict[int, list[int]], state_dict: dict[s
     with torch.device('meta'):
         network = timm.create_model(  # a file names no other files to load; without classes there is no scheme to make
             extracted.arch, pretrained=False, checkpoint_path='', num_classes=0, **extracted.model_kwargs)
+        assert isinstance(network, CodedResNet), extracted.arch
         cut_subnns(network, kept)
         network.fc = nn.Linear(state_dict['fc.weight'].shape[1], len(extracted.classes))
     network.load_state_dict(state_dict, assign=True)

@@ -1,5 +1,6 @@
 """Parameters and multiply-accumulates of an extracted network and of the full one, Section 4.3 of the paper."""
 import copy
+from typing import Mapping
 
 import torch
 from torch import nn
@@ -23,10 +24,12 @@ def size_table(model: CodedResNet, network: CodedResNet, image_size: int) -> Tab
         image_size: Height and width of the images, in pixels.
     """
     ratios = shortcut_ratios(network)
-    counted = [('parameters', parameters(model), parameters(network))]
+    counted: list[tuple[str, Mapping[str, float], Mapping[str, float]]] = [
+        ('parameters', parameters(model), parameters(network))]
     for batch in BATCH_SIZES:
         what = f'multiply-accumulates an image, batch {batch}'
-        counted.append((what, *(multiplications(net, image_size, batch) for net in (model, network))))
+        counted.append(
+            (what, multiplications(model, image_size, batch), multiplications(network, image_size, batch)))
     rows = []
     for what, full, cut in counted:
         uncut = sum((1 - ratio) * cut[name] for name, ratio in ratios.items())

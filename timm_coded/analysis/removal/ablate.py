@@ -124,7 +124,7 @@ def masked_sums(
     """`sums_of` the network from block `index` on with each of the masks [B, N], several at a time."""
     step = masks_per_pass(len(x))
     for group in (masks[start:start + step] for start in range(0, len(masks), step)):
-        keep = {name: torch.cat(group).to(x.device, torch.float32)}
+        keep = {name: torch.cat(list(group)).to(x.device, torch.float32)}
         logits = forward_from(model, x.repeat(len(group), 1, 1, 1), index, keep)
         yield sums_of(logits.view(len(group), len(x), -1), target)
 

@@ -12,7 +12,9 @@ def read_class_folders(root: str, class_map: str = '') -> ImageDataset:
     Raises:
         UserError: a folder cannot be read or has no images: either would shift the indices of the classes after it.
     """
-    dataset = create_dataset('', root=root, search_split=False, class_map=class_map)
+    dataset = create_dataset(
+        '', root=root, search_split=False,
+        class_map=class_map)  # type: ignore[arg-type]  # timm takes a path, too
     folders = list(walk(root))
     if not class_map:
         filled = {os.path.dirname(file) for file, _ in dataset.reader.samples}

@@ -8,7 +8,7 @@ from ..errors import UserError
 NUM_VALIDATION = 389  # leaves 1,408 to train: 22 batches of 64
 
 
-class Digits(Dataset):
+class Digits(Dataset[tuple[Image.Image, int]]):
     """One split, the same every time: a permutation with a fixed seed, its last 389 images for validation.
 
     An item is `(image, target)`: an 8x8 RGB PIL image and a digit. The same writers are in both splits.

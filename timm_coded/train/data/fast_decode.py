@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from timm.data import RandomResizedCropAndInterpolation
-from torch.utils.data import Dataset
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import Compose, InterpolationMode, Resize
 from torchvision.transforms import functional as pillow
 from torchvision.transforms.v2 import functional as tensors
 
 from ..errors import UserError
+from .image_set import ImageSet
 from .rgb import to_rgb
 
 FACTORS = (8, 4, 2)  # that libjpeg-turbo scales down by while it decodes
@@ -131,7 +131,7 @@ def decode_scaled(
     return image.resize(size[::-1], PILLOW_FILTERS[interpolation], (left / factor, top / factor, right, bottom))
 
 
-def decode_fast(args: argparse.Namespace, transform: Compose, dataset: Dataset) -> Compose:
+def decode_fast(args: argparse.Namespace, transform: Compose, dataset: ImageSet) -> Compose:
     """The transform of timm with its first step, crop or resize, done while decoding, as `--fast-decode` asks.
 
     Raises:
@@ -144,7 +144,7 @@ def decode_fast(args: argparse.Namespace, transform: Compose, dataset: Dataset) 
     check_decoder()
     first, *rest = transform.transforms
     if isinstance(first, RandomResizedCropAndInterpolation):
-        fast = FastCrop(first)
+        fast: FastCrop | FastResize = FastCrop(first)
     elif isinstance(first, Resize):
         fast = FastResize(first)
     else:

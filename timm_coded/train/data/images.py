@@ -1,18 +1,18 @@
 """How images become the model's input: timm's transforms on the host, normalisation and erasing on the device."""
 import argparse
-from typing import Callable
+from typing import Any, Callable
 
 import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from torch import nn
-from torch.utils.data import Dataset
 from torchvision.transforms import PILToTensor
 
 from ..device_augment import BoxSampler, DeviceAugment
 from ..errors import UserError
 from ..replicas import Replica
 from .fast_decode import decode_fast
+from .image_set import ImageSet
 from .loader import Batches, create_batches
 from .mixing import create_mixing
 from .pad_crop import pad_and_crop
@@ -25,8 +25,8 @@ from .unreadable import Unreadable
 
 def create_training_batches(
         args: argparse.Namespace,
-        dataset: Dataset,
-        config: dict,
+        dataset: ImageSet,
+        config: dict[str, Any],
         replica: Replica,
         accumulation: int = 1,
         unreadable: Unreadable | None = None,
@@ -60,7 +60,10 @@ def create_training_batches(
     return create_batches(samples, sampler, args.batch_size, args.workers, mixing, unreadable)
 
 
-def create_training_transform(args: argparse.Namespace, config: dict) -> Callable[[Image.Image], torch.Tensor]:
+def create_training_transform(
+        args: argparse.Namespace,
+        config: dict[str, Any],
+) -> Callable[[Image.Image], torch.Tensor]:
     try:
         transform = create_transform(
             config['input_size'],
@@ -84,8 +87,8 @@ def create_training_transform(args: argparse.Namespace, config: dict) -> Callabl
 
 def create_evaluation_batches(
         args: argparse.Namespace,
-        dataset: Dataset,
-        config: dict,
+        dataset: ImageSet,
+        config: dict[str, Any],
         replica: Replica,
         unreadable: Unreadable | None = None,
 ) -> Batches:
@@ -111,7 +114,10 @@ def create_evaluation_batches(
         samples, sampler, batch_size, args.workers, unreadable=unreadable or Unreadable(args.skip_corrupt))
 
 
-def create_evaluation_transform(args: argparse.Namespace, config: dict) -> Callable[[Image.Image], torch.Tensor]:
+def create_evaluation_transform(
+        args: argparse.Namespace,
+        config: dict[str, Any],
+) -> Callable[[Image.Image], torch.Tensor]:
     """RGB PIL image to a uint8 tensor [3, size, size]."""
     size = evaluation_size(args, config)
     return create_transform(
@@ -124,16 +130,16 @@ def create_evaluation_transform(args: argparse.Namespace, config: dict) -> Calla
     )
 
 
-def evaluation_size(args: argparse.Namespace, config: dict) -> int:
+def evaluation_size(args: argparse.Namespace, config: dict[str, Any]) -> int:
     """Pixels of a side."""
     return args.eval_img_size or config['input_size'][-1]
 
 
-def create_augment(args: argparse.Namespace, config: dict, replica: Replica) -> DeviceAugment:
+def create_augment(args: argparse.Namespace, config: dict[str, Any], replica: Replica) -> DeviceAugment:
     return DeviceAugment(config['mean'], config['std'], args.remode, replica.device)
 
 
-def data_config(args: argparse.Namespace, model: nn.Module) -> dict:
+def data_config(args: argparse.Namespace, model: nn.Module) -> dict[str, Any]:
     """Input size, mean, std, interpolation and crop: what is given, or else what the model was made for."""
     for flag, values in (('--mean', args.mean), ('--std', args.std)):
         if values is not None and len(values) not in (1, 3):

@@ -25,7 +25,7 @@ SIZE = 16  # pixels
 FINE = 4  # letters are drawn so many times larger, then shrunk
 
 
-class Letters(Dataset):
+class Letters(Dataset[tuple[Image.Image, int]]):
     """One split, the same every time: each letter in each font four times, turned, scaled and shifted a little.
 
     An item is `(image, target)`: a 16x16 RGB PIL image, white on black, and the letter's index in `classes`.
@@ -67,7 +67,7 @@ def draw(letter: str, font: ImageFont.FreeTypeFont, random: np.random.RandomStat
     """
     left, top, right, bottom = font.getbbox(letter)
     side = max(right - left, bottom - top)
-    canvas = Image.new('L', (2 * side, 2 * side))
+    canvas = Image.new('L', (2 * side, 2 * side))  # type: ignore[arg-type]  # whole pixels, as floats
     ImageDraw.Draw(canvas).text((side - (left + right) / 2, side - (top + bottom) / 2), letter, 255, font)
     angle, height = random.uniform(-12, 12), random.uniform(.65, .95)
     shift = random.uniform(-1, 1, 2)

@@ -3,15 +3,16 @@ import multiprocessing
 import signal
 import threading
 from multiprocessing import forkserver
-from typing import Iterator, NamedTuple
+from typing import Any, Iterator, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, default_collate
 
 from ..errors import UserError
 from ..parent import end_with_parent
 from .mixing import Mixing
-from .samples import IGNORED, Sample
+from .sampler import EvaluationSampler, TrainingSampler
+from .samples import IGNORED, Sample, Samples
 from .unreadable import Unreadable
 
 
@@ -33,13 +34,15 @@ class Collate:
         self.batch_size = batch_size
         self.mixing = mixing
 
-    def __call__(self, samples: list[Sample | UserError]) -> Batch | UserError:
-        for sample in samples:
+    def __call__(self, given: list[Sample | UserError]) -> Batch | UserError:
+        samples: list[Sample] = []
+        for sample in given:
             if isinstance(sample, UserError):
                 return sample
+            samples.append(sample)
         unreadable = [sample.unreadable for sample in samples if sample.unreadable]
         filler = samples[-1]._replace(target=IGNORED)
-        samples = samples + [filler] * (self.batch_size - len(samples))
+        samples += [filler] * (self.batch_size - len(samples))
         boxes = default_collate([sample.boxes for sample in samples])
         if self.mixing and not unreadable:
             images, targets = self.mixing(samples)
@@ -56,7 +59,7 @@ class Batches:
         unreadable: the account of images that could not be read.
     """
 
-    def __init__(self, loader: DataLoader, unreadable: Unreadable):
+    def __init__(self, loader: DataLoader[Any], unreadable: Unreadable):
         self.loader = loader
         self.num_workers = loader.num_workers
         self.unreadable = unreadable
@@ -95,12 +98,13 @@ class Batches:
 
     def set_epoch(self, epoch: int, first_step: int = 0) -> None:
         """Of training: which epoch the next pass is, and how many of its steps it leaves out."""
+        assert isinstance(self.loader.sampler, TrainingSampler)
         self.loader.sampler.epoch, self.loader.sampler.first_step = epoch, first_step
 
 
 def create_batches(
-        samples: Dataset,
-        sampler: Sampler,
+        samples: Samples,
+        sampler: TrainingSampler | EvaluationSampler,
         batch_size: int,
         workers: int,
         mixing: Mixing | None = None,

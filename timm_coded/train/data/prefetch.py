@@ -6,7 +6,7 @@ from typing import Any, Callable, Iterable, Iterator
 DEPTH = 4  # batches on the device ahead of the one in use
 
 
-def prefetch(batches: Iterable, send: Callable[[Any], Any]) -> Iterator:
+def prefetch(batches: Iterable[Any], send: Callable[[Any], Any]) -> Iterator[Any]:
     """Yields `send(batch)` for each batch, read and sent by a thread of its own.
 
     Every batch arrives, in order, or the error that `batches` or `send` raised does: an epoch never ends early in
@@ -15,7 +15,7 @@ def prefetch(batches: Iterable, send: Callable[[Any], Any]) -> Iterator:
     Raises:
         RuntimeError: the thread is gone without a word.
     """
-    ready = queue.Queue(DEPTH)
+    ready: queue.Queue[tuple[str, Any]] = queue.Queue(DEPTH)
     stop = threading.Event()
 
     def put(kind: str, item: Any) -> None:
@@ -55,7 +55,7 @@ def prefetch(batches: Iterable, send: Callable[[Any], Any]) -> Iterator:
         thread.join()
 
 
-def take(ready: queue.Queue, thread: threading.Thread) -> tuple[str, Any]:
+def take(ready: queue.Queue[tuple[str, Any]], thread: threading.Thread) -> tuple[str, Any]:
     """The next of `ready`, which `thread` fills."""
     while True:
         alive = thread.is_alive()  # before the wait: what it put last may still come

@@ -2,7 +2,7 @@
 import io
 import os
 import struct
-from typing import Sequence
+from typing import Any, Sequence
 
 from timm.data.readers.reader import Reader
 
@@ -72,11 +72,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         return self.features.deserialize_example_np(self.records[index], decoders=self.decoders)
 
 
-def index_records(instructions: Sequence) -> list[Slice]:
+def index_records(instructions: Sequence[Any]) -> list[Slice]:
     """Where the records of TFRecord files are; `instructions` are TensorFlow Datasets' `FileInstruction`s.
 
     A record is its length as uint64, a checksum of that as uint32, its content, and a checksum as uint32.

@@ -9,7 +9,7 @@ from ..errors import UserError
 Key = tuple[int, int]  # (epoch, index of the image)
 
 
-class TrainingSampler(Sampler):
+class TrainingSampler(Sampler[Key]):
     """One replica's images of an epoch, shuffled, without the incomplete last step.
 
     A step takes the next `world * accumulation * batch_size` images of the epoch's order, which is the same for every
@@ -47,7 +47,7 @@ class TrainingSampler(Sampler):
         return iter([(self.epoch, index) for index in own])
 
 
-class EvaluationSampler(Sampler):
+class EvaluationSampler(Sampler[Key]):
     """One replica's share of all images, in order: every image is some replica's, and only one's.
 
     Args:

@@ -1,7 +1,7 @@
 """A data set's images as the loop wants them: uint8, repeatably augmented, unreadable ones named."""
 import contextlib
 import random
-from typing import Callable, Iterator, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from ..errors import UserError
 from .fast_decode import Encoded, Unreadable
+from .image_set import ImageSet
 from .rgb import to_rgb
 from .sampler import Key
 from .targets import name_of, wrong_target
@@ -35,7 +36,7 @@ class Sample(NamedTuple):
     unreadable: tuple[str, str] | None = None
 
 
-class Samples(Dataset):
+class Samples(Dataset[Sample | UserError]):
     """A data set's images, transformed with random numbers that depend on (seed, epoch, index) alone.
 
     So an image looks the same whichever worker makes it, and in a resumed run. An item is a `Sample`; an error that no
@@ -53,8 +54,8 @@ class Samples(Dataset):
 
     def __init__(
             self,
-            dataset: Dataset,
-            transform: Callable[[Image.Image], torch.Tensor],
+            dataset: ImageSet,
+            transform: Callable[[Any], torch.Tensor],
             num_classes: int,
             seed: int = 0,
             sample_boxes: Callable[[torch.Tensor], torch.Tensor] | None = None,
@@ -94,14 +95,14 @@ class Samples(Dataset):
         """Raises `Unreadable` if the image is encoded and cannot be decoded."""
         try:
             with seeded(self.seed, *key):
-                image = self.transform(image)
-                boxes = () if self.sample_boxes is None else (self.sample_boxes(image),)
+                pixels = self.transform(image)
+                boxes = () if self.sample_boxes is None else (self.sample_boxes(pixels),)
         except Unreadable:
             raise
         except Exception as error:  # a policy of --aa may only fail once its operation is drawn
             name = name_of(self.dataset, key[1])
             return UserError(f'cannot transform the image {name}: {type(error).__name__}: {error}')
-        return Sample(key, image, target, boxes)
+        return Sample(key, pixels, target, boxes)
 
     def read(self, index: int) -> tuple[Image.Image | Encoded, int]:
         """Image and target, past timm's ImageDataset, which puts the next image in the place of an unreadable one."""
@@ -117,15 +118,17 @@ class Samples(Dataset):
 @contextlib.contextmanager
 def seeded(*entropy: int) -> Iterator[None]:
     """Python's, NumPy's and PyTorch's CPU random numbers seeded for a while, then as they were."""
-    states, generator = (random.getstate(), torch.get_rng_state()), np.random.get_bit_generator()
+    states = random.getstate(), torch.get_rng_state()
+    generator = np.random.get_bit_generator()  # type: ignore[attr-defined]  # NumPy's annotations lack it
     seeds = np.random.SeedSequence(entropy).generate_state(3).tolist()
     random.seed(seeds[0])
-    np.random.set_bit_generator(OWN_GENERATOR)  # to copy NumPy's state takes longer than to flip an image
+    # to copy NumPy's state takes longer than to flip an image
+    np.random.set_bit_generator(OWN_GENERATOR)  # type: ignore[attr-defined]
     np.random.seed(seeds[1])
     torch.default_generator.manual_seed(seeds[2])
     try:
         yield
     finally:
         random.setstate(states[0])
-        np.random.set_bit_generator(generator)
+        np.random.set_bit_generator(generator)  # type: ignore[attr-defined]
         torch.set_rng_state(states[1])

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+from typing import Any
 
 from ..errors import UserError
 from .slices import Slice, SliceReader
@@ -57,7 +58,7 @@ def find_split(root: str, split: str) -> tuple[list[str], int, str]:
     return files, int(count or 0), label_key
 
 
-def read_info(root: str) -> dict:
+def read_info(root: str) -> dict[str, Any]:
     for name in ('_info.json', 'info.json'):
         path = os.path.join(root, name)
         if os.path.isfile(path):
@@ -87,7 +88,9 @@ def read_pairs(file: str, label_key: str) -> list[tuple[str, Slice, int]]:
         if extension in IMAGES:
             images[key] = Slice(file, offset, header.size)
         elif extension == ('json' if label_key else 'cls'):
-            content = tar.extractfile(header).read()
+            member = tar.extractfile(header)
+            assert member is not None  # it is a file
+            content = member.read()
             try:
                 labels[key] = int(json.loads(content)[label_key] if label_key else content)
             except (KeyError, TypeError, ValueError) as error:

@@ -1,13 +1,14 @@
 """Which images: opens the two splits of a data set by its name, and checks them before anything is compiled."""
 import argparse
 import os
+from typing import Any, Callable
 
 from timm.data import ImageDataset, create_dataset
-from torch.utils.data import Dataset
 
 from ..errors import UserError
 from .class_folders import read_class_folders
 from .digits import Digits
+from .image_set import ImageSet
 from .letters import Letters
 from .records import RecordReader
 from .shards import read_shards
@@ -15,12 +16,12 @@ from .slices import SliceReader
 from .synthetic import Synthetic
 from .tars import read_class_tars, tars_in
 
-BUILT_IN = {'digits': Digits, 'letters': Letters}  # that come inside a package
+BUILT_IN: dict[str, Callable[[str], ImageSet]] = {'digits': Digits, 'letters': Letters}  # that come inside a package
 KINDS = ('torch/', 'hfds/', 'wds/', 'tfds/')
 SYNONYMS = (('train', 'training'), ('val', 'valid', 'validation', 'eval', 'evaluation'))  # as timm has them
 
 
-def open_datasets(args: argparse.Namespace, world: int = 1) -> tuple[Dataset | None, Dataset]:
+def open_datasets(args: argparse.Namespace, world: int = 1) -> tuple[ImageSet | None, ImageSet]:
     """The training (but with `--eval-only`) and the validation split of `--dataset` in `DATA_DIR`, without transforms.
 
     All of them give an image by its index, streams are indexed: which is what makes shuffling, sharing among `world`
@@ -33,13 +34,13 @@ def open_datasets(args: argparse.Namespace, world: int = 1) -> tuple[Dataset | N
     check_flags(args)
     if args.synthetic:
         step = args.global_batch_size or world * args.batch_size
-        validation = Synthetic(10 * world * (args.validation_batch_size or args.batch_size), args.num_classes or 1000)
-        return None if args.eval_only else Synthetic(100 * step, args.num_classes or 1000), validation
+        noise = Synthetic(10 * world * (args.validation_batch_size or args.batch_size), args.num_classes or 1000)
+        return None if args.eval_only else Synthetic(100 * step, args.num_classes or 1000), noise
     if args.eval_only:
         return None, open_split(args, args.val_split)
     train, validation = (open_split(args, split) for split in (args.train_split, args.val_split))
-    folders = [folder_of(train), folder_of(validation)]
-    if None not in folders and os.path.commonpath(folders) in folders:  # the same, or one inside the other
+    folders = [folder for folder in map(folder_of, (train, validation)) if folder is not None]
+    if len(folders) == 2 and os.path.commonpath(folders) in folders:  # the same, or one inside the other
         raise UserError(f'{args.data_dir} has no folder for each split: expected {args.train_split}/ and '
                         f'{args.val_split}/ (or val/) with a folder or tar for each class, or {args.train_split}.tar '
                         f'and {args.val_split}.tar')
@@ -73,7 +74,7 @@ def check_flags(args: argparse.Namespace) -> None:
         raise UserError(f'the data folder {args.data_dir} does not exist')
 
 
-def open_split(args: argparse.Namespace, split: str) -> Dataset:
+def open_split(args: argparse.Namespace, split: str) -> ImageSet:
     if args.dataset in BUILT_IN:
         if split not in ('train', 'validation'):
             raise UserError(f"--dataset {args.dataset} has the splits 'train' and 'validation', not {split!r}")
@@ -92,20 +93,21 @@ def open_split(args: argparse.Namespace, split: str) -> Dataset:
     return dataset
 
 
-def read_split(args: argparse.Namespace, split: str) -> Dataset:
+def read_split(args: argparse.Namespace, split: str) -> ImageSet:
     kind, _, name = args.dataset.partition('/')
     if kind == 'wds':
         return ImageDataset(args.data_dir, reader=read_shards(args.data_dir, split))
     if kind == 'tfds':
         return ImageDataset(args.data_dir, reader=RecordReader(name, args.data_dir, split))
     if kind:
-        return create_dataset(
+        images: ImageSet = create_dataset(
             args.dataset,
             root=args.data_dir,
             split=split,
             class_map=args.class_map,
             download=args.dataset_download,
         )
+        return images
     root = find_split(args.data_dir, split)
     if os.path.isdir(root):
         tars = tars_in(root)
@@ -124,16 +126,16 @@ def find_split(root: str, split: str) -> str:
     return next(filter(os.path.exists, paths), root)
 
 
-def class_names(dataset: Dataset) -> list:
+def class_names(dataset: ImageSet) -> list[Any]:
     """A data set's classes in the order of their indices, or [] where it does not tell."""
-    source = getattr(dataset, 'reader', dataset)
+    source: Any = getattr(dataset, 'reader', dataset)
     if getattr(source, 'class_to_idx', None):
         return sorted(source.class_to_idx, key=source.class_to_idx.get)
     return list(getattr(source, 'classes', []))
 
 
-def folder_of(dataset: Dataset) -> str | None:
+def folder_of(dataset: ImageSet) -> str | None:
     """The folder or tar that was searched for class folders, by timm's readers, ours or torchvision's ImageFolder."""
-    source = getattr(dataset, 'reader', dataset)
+    source: Any = getattr(dataset, 'reader', dataset)
     is_tree = hasattr(source, 'samples') or isinstance(source, SliceReader) and source.class_to_idx
     return os.path.realpath(source.root) if is_tree else None

@@ -4,7 +4,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 
-class Synthetic(Dataset):
+class Synthetic(Dataset[tuple[Image.Image, int]]):
     """One image of noise, rolled by the index; targets run through the classes.
 
     Args:

@@ -1,11 +1,13 @@
 """Labels that are known before any image is read."""
+from typing import Any
+
 import numpy as np
-from torch.utils.data import Dataset
 
 from ..errors import UserError
+from .image_set import ImageSet
 
 
-def check_targets(dataset: Dataset, num_classes: int) -> None:
+def check_targets(dataset: ImageSet, num_classes: int) -> None:
     """Raises `UserError` if one of the known targets is not one of 0, ..., num_classes - 1, and names its image."""
     targets = known_targets(dataset)
     wrong = np.flatnonzero((targets < 0) | (targets >= num_classes))
@@ -18,9 +20,9 @@ def wrong_target(name: str, target: int, num_classes: int) -> str:
     return f'the image {name} has the class index {target}, expected 0 to {num_classes - 1}: raise --num-classes'
 
 
-def known_targets(dataset: Dataset) -> np.ndarray:
+def known_targets(dataset: ImageSet) -> np.ndarray:
     """The target of each image where the data set knows them without reading images, else of none."""
-    source = getattr(dataset, 'reader', dataset)
+    source: Any = getattr(dataset, 'reader', dataset)
     if hasattr(source, 'targets'):
         targets = source.targets
     elif hasattr(source, 'samples'):
@@ -33,7 +35,7 @@ def known_targets(dataset: Dataset) -> np.ndarray:
     return targets if np.issubdtype(targets.dtype, np.integer) else np.empty(0, np.int64)
 
 
-def name_of(dataset: Dataset, index: int) -> str:
+def name_of(dataset: ImageSet, index: int) -> str:
     """An image's file, as far as the data set knows it."""
     if hasattr(dataset, 'filename'):
         return dataset.filename(int(index), absolute=True) or f'number {index}'

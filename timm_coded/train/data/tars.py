@@ -1,7 +1,7 @@
 """Class folders in tar files: one tar of class folders, one tar of class tars, or a folder of class tars."""
 import os
 import tarfile
-from typing import BinaryIO, Iterator
+from typing import IO, Iterator
 
 from timm.data import is_img_extension
 from timm.data.readers.class_map import load_class_map
@@ -91,16 +91,18 @@ def members(path: str) -> Iterator[Member]:
         raise UserError(f'cannot read the tar file {path} (a broken download, or compressed?): {error}') from error
 
 
-def members_of(file: BinaryIO, prefix: str, start: int) -> Iterator[Member]:
+def members_of(file: IO[bytes], prefix: str, start: int) -> Iterator[Member]:
     with tarfile.open(fileobj=file, mode='r:') as tar:
         for header in tar:
             name = prefix + os.path.normpath(header.name)
             if header.isdir() or header.isfile():
                 yield name, header, start + header.offset_data, tar
             if header.isfile() and name.lower().endswith('.tar'):
-                with tar.extractfile(header) as inner:
+                inner = tar.extractfile(header)
+                assert inner is not None  # it is a file
+                with inner:
                     yield from members_of(inner, f'{stem(name)}/', start + header.offset_data)
-            tar.members = []  # it would keep all headers
+            tar.members = []  # type: ignore[attr-defined]  # it would keep all headers
         file.seek(tar.offset)
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError('it has no end mark')

@@ -15,7 +15,7 @@ class Unreadable:
     def __init__(self, limit: int = 0, say: Callable[[str], None] = print):
         self.limit = limit
         self.say = say
-        self.reasons = {}
+        self.reasons: dict[str, str] = {}
 
     def add(self, name: str, reason: str) -> None:
         """Raises UserError: one more image than `limit` could not be read."""

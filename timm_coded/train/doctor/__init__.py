@@ -1,2 +1,4 @@
 """What a run can expect of this machine, before it is started."""
 from .check import doctor
+
+__all__ = ['doctor']

@@ -43,7 +43,7 @@ def doctor(args: argparse.Namespace, stop: Callable[[], str] = lambda: '') -> Re
         device_count=replica.device_count(),
         replicas=replica.world,
         local_replicas=min(args.replicas or replica.world, replica.world),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1,
         memory=os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2 ** 30,
         shared_memory=shutil.disk_usage(shared).free / 2 ** 30 if os.path.isdir(shared) else None,
         model=args.model,
@@ -53,10 +53,10 @@ def doctor(args: argparse.Namespace, stop: Callable[[], str] = lambda: '') -> Re
         micro_batches=parts.accumulation,
         amp_dtype=args.amp_dtype if args.amp else None,
         lanes=parts.lanes,
-        step=None,
+        step=None,  # type: ignore[arg-type]  # measured below
         loader=None,
-        workers=args.workers if real else None,
-        train_images=parts.train_images if real else None,
+        workers=args.workers if real else 0,
+        train_images=parts.train_images if real else 0,
         epochs=schedule.epochs,
     )
 
@@ -67,7 +67,7 @@ def doctor(args: argparse.Namespace, stop: Callable[[], str] = lambda: '') -> Re
     tell(describe_machine(report))
     report.step = measure_training(training, random_batches(args, parts))
     tell(describe_step(report))
-    if real:
+    if real and parts.train_batches is not None:
         report.loader = measure_loader(parts.train_batches, args.batch_size)
     tell(describe_loader(report))
     tell(describe_outlook(report))
@@ -94,7 +94,7 @@ def measure_training(training: Training, batches: list[list[torch.Tensor]]) -> S
     finite = FiniteWatch(training.terms(), training.replica.device)
     batch_size = len(batches[0][0])
     try:
-        train_epoch(training, RandomBatches(batches), stopwatch, sums, finite)
+        train_epoch(training, RandomBatches(batches), stopwatch, sums, finite)  # type: ignore[arg-type]  # stand-ins
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and 'RESOURCE_EXHAUSTED' not in str(error):
             raise

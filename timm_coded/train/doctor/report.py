@@ -19,7 +19,7 @@ class Report:
         memory, shared_memory: of this machine in GiB, the latter None where there is no /dev/shm.
         micro_batches: of a step, of `batch_size` images each.
         lanes: that grouped convolutions are packed to.
-        loader: None if there is no data set, and so are `workers` and `train_images` then.
+        loader: None if there is no data set; `workers` and `train_images` are 0 then.
         epochs: of the run.
     """
     versions: dict[str, str | None]
@@ -40,8 +40,8 @@ class Report:
     lanes: int
     step: StepSpeed
     loader: Speed | None
-    workers: int | None
-    train_images: int | None
+    workers: int
+    train_images: int
     epochs: int
 
     @property
@@ -61,6 +61,7 @@ class Report:
     @property
     def core_rate(self) -> float:
         """Images a second that one core loads: of workers that have a core each, one; without any, this process."""
+        assert self.loader is not None
         return self.loader.rate / min(max(1, self.workers), max(1, self.cores // self.local_replicas))
 
     @property
@@ -78,7 +79,7 @@ class Report:
         if self.step.fallbacks:
             found.append(f'{", ".join(self.step.fallbacks)} ran on the host, as XLA has no such operator: the device '
                          'waits; take another --model or option')
-        needed = self.local_replicas * (self.workers or 0) * PREFETCHED * self.batch_size * 3 * self.img_size ** 2
+        needed = self.local_replicas * self.workers * PREFETCHED * self.batch_size * 3 * self.img_size ** 2
         if self.shared_memory is not None and self.shared_memory < needed / 2 ** 30:
             found.append(f'/dev/shm has {self.shared_memory:.2f} GiB, the loader fills up to {needed / 2 ** 30:.2f}: '
                          'workers will be killed; enlarge it (docker run --shm-size), or lower --workers')
@@ -103,6 +104,7 @@ class Report:
         return found
 
     def more_input(self, share: int) -> str:
+        assert self.loader is not None
         rate = self.loader.rate / max(1, self.workers)  # of a worker
         wanted = math.ceil(self.step.rate / rate)
         if self.workers >= share:
@@ -154,14 +156,15 @@ def describe_loader(report: Report) -> list[str]:
 
 def describe_outlook(report: Report) -> list[str]:
     lines = []
-    if report.loader is not None:
+    epoch_seconds = report.epoch_seconds
+    if report.loader is not None and epoch_seconds is not None:
         slow, fast = sorted((report.loader.rate, report.step.rate))
         waits = 'the device will wait' if report.bound == 'input' else 'the loader will wait'
         lines = [
             f'the run will be bound by {"the input" if report.bound == "input" else "the device"}: {waits} '
             f'{1 - slow / fast:.0%} of the time',
-            f'to expect: {duration(report.epoch_seconds)} for an epoch of {report.train_images:,} images, '
-            f'{duration(report.epochs * report.epoch_seconds)} for {report.epochs}, evaluation not counted',
+            f'to expect: {duration(epoch_seconds)} for an epoch of {report.train_images:,} images, '
+            f'{duration(report.epochs * epoch_seconds)} for {report.epochs}, evaluation not counted',
         ]
     lines += [f'try: {line}' for line in report.advice]
     lines += [f'PROBLEM: {line}' for line in report.problems]

@@ -4,7 +4,7 @@ import statistics
 import time
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import Callable, Iterable, Iterator
+from typing import Any, Callable, Iterable, Iterator
 
 import torch
 
@@ -83,10 +83,10 @@ class Stopwatch:
         self.replica = replica
         self.patience = patience if replica.world == 1 else math.inf
         self.before = replica.compiles()
-        self.seconds = []  # of each step
-        self.compiles = []  # so many graphs, in so many seconds, after each step
+        self.seconds: list[float] = []  # of each step
+        self.compiles: list[tuple[int, float]] = []  # so many graphs, in so many seconds, after each step
 
-    def training(self, groups: Iterable, sums: Sums, first_step: int = 0) -> Iterator:
+    def training(self, groups: Iterable[Any], sums: Sums, first_step: int = 0) -> Iterator[Any]:
         """Passes the micro-batches of each step on until enough steps are measured."""
         start = begun = time.perf_counter()
         for group in groups:

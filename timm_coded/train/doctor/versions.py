@@ -26,8 +26,8 @@ def mismatches(versions: dict[str, str | None], libtpu: str | None = None) -> li
         versions: as `installed_versions` gives them.
         libtpu: the release that torch_xla names as its own, if any; `libtpu_of_xla` reads it.
     """
-    major, minor = numbers(versions['torch'])[:2]
     own = {name: numbers(release) for name, release in versions.items() if release is not None}
+    major, minor = own['torch'][:2]
     found = []
     if 'torch_xla' in own and own['torch_xla'][:2] != (major, minor):
         xla = '.'.join(map(str, own['torch_xla'][:2]))
@@ -54,4 +54,6 @@ def libtpu_of_xla() -> str | None:
 
 def numbers(release: str) -> tuple[int, ...]:
     """(2, 9, 0) of '2.9.0+cu128'."""
-    return tuple(map(int, re.match(r'\d+(?:\.\d+)*', release)[0].split('.')))
+    found = re.match(r'\d+(?:\.\d+)*', release)
+    assert found, release
+    return tuple(map(int, found[0].split('.')))

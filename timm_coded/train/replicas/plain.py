@@ -2,7 +2,7 @@
 import contextlib
 import os
 from pathlib import Path
-from typing import ContextManager, Iterator
+from typing import Any, ContextManager, Iterator
 
 import torch
 from timm.utils import random_seed
@@ -36,7 +36,7 @@ class TorchReplica:
     def place(self, model: nn.Module) -> None:
         model.to(self.device)
 
-    def autocast(self, dtype: torch.dtype | None) -> ContextManager:
+    def autocast(self, dtype: torch.dtype | None) -> ContextManager[Any]:
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
     def send(self, batches: Batches) -> Iterator[list[Tensor]]:

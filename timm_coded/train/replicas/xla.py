@@ -95,13 +95,15 @@ class XlaReplica:
         input of equal numbers, so that the first step, after which they differ, would have a graph of its own.
         """
         numbers = [buffer for buffer in model.buffers() if buffer.ndim == 0]
-        sent = self.xm.send_cpu_data_to_device([buffer.clone() for buffer in numbers], self.device) if numbers else []
+        sent: Any = []
+        if numbers:
+            sent = self.xm.send_cpu_data_to_device([buffer.clone() for buffer in numbers], self.device)
         model.to(self.device)
         for buffer, value in zip((buffer for buffer in model.buffers() if buffer.ndim == 0), sent):
             buffer.data = value
         self.xla.sync()
 
-    def autocast(self, dtype: torch.dtype | None) -> ContextManager:
+    def autocast(self, dtype: torch.dtype | None) -> ContextManager[Any]:
         return torch.autocast('xla', dtype=dtype, enabled=dtype is not None)
 
     def send(self, batches: Batches) -> Iterator[list[Tensor]]:
