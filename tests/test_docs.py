@@ -1,0 +1,151 @@
+import argparse
+import configparser
+import html.parser
+import importlib
+import re
+import subprocess
+import sys
+import urllib.parse
+from pathlib import Path
+
+import pytest
+from markdown_pages import PAGES, ROOT, anchors, blocks, commands, links, script, shell_code
+
+from timm_coded.cli.main import COMMANDS, main
+from timm_coded.train.args import build_parser, parse_args
+from timm_coded.train.run import run
+
+OTHERS_FLAGS = {'--Energy-normalization', '--LossDisentangle-type', '--Mask-grads', '--Same-code-Same-mask'}  # the paper's
+
+by_name = pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+with_python = pytest.mark.parametrize(
+    'page', [page for page in PAGES if blocks(page, 'python')], ids=lambda page: page.name)
+
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('site')
+    build = subprocess.run(
+        [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', folder], cwd=ROOT, capture_output=True,
+        text=True, timeout=300)
+    assert not build.returncode, build.stderr
+    return folder
+
+
+class Requests(html.parser.HTMLParser):
+    """What a browser fetches to show a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.urls: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag != 'a':
+            self.urls += [value for name, value in attributes if name in ('src', 'href', 'srcset', 'data') and value]
+
+
+def test_site_builds_without_warnings_and_asks_no_other_machine_for_anything(site):
+    pages = sorted(site.rglob('*.html'))
+    assert {page.parent.name for page in pages} >= {'readme', 'method', 'api', 'porting'}
+    for page in pages:
+        requests = Requests()
+        requests.feed(page.read_text())
+        assert requests.urls and not [url for url in requests.urls if re.match(r'(https?:)?//', url)]
+    for sheet in site.rglob('*.css'):
+        assert not re.search(r'url\(\s*["\']?(https?:)?//|@import', sheet.read_text())
+
+
+def test_equations_are_drawn_and_code_stays_as_it_is(site):
+    method = (site / 'method' / 'index.html').read_text()
+    assert method.count('<math') == method.count('class="math"') == (ROOT / 'docs' / 'method.md').read_text().count('```math')
+    assert '\\frac' not in method and '```' not in method
+    readme = (site / 'readme' / 'index.html').read_text()
+    assert 'href="../training/"' in readme and '](docs/' not in readme
+
+
+@by_name
+def test_links_lead_somewhere(page):
+    for link in links(page):
+        if '://' in link:
+            url = urllib.parse.urlparse(link)
+            assert url.scheme == 'https' and re.fullmatch(r'[\w-]+(\.[\w-]+)+', url.netloc), link
+            continue
+        path, _, anchor = link.partition('#')
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@by_name
+def test_blocks_of_python_and_shell_are_run_or_say_why_not(page):
+    fences = re.findall(r'^ *```(\w*)$', page.read_text(), re.M)[::2]
+    assert set(fences) <= {'python', 'sh', 'math', 'text'}
+    assert len(fences) == sum(len(blocks(page, language)) for language in set(fences))
+    for block in blocks(page, 'python') + blocks(page, 'sh'):
+        assert not re.search(r'^\.\.\.$', block.code, re.M), f'line {block.line}: left out what?'
+
+
+@pytest.fixture(scope='module')
+def analysed(tmp_path_factory) -> Path:
+    """A folder in which the commands of analysis.md have been given, with less training and fewer images."""
+    folder = tmp_path_factory.mktemp('analysed')
+    trained = folder / 'output' / 'train' / 'digits'
+    run(parse_args([
+        '--config', str(ROOT / 'configs' / 'digits.yaml'), '--device', 'cpu', '--epochs', '1', '--warmup-epochs', '0',
+        '--output', str(trained.parent),
+    ]))
+    checkpoint, analysis = str(trained / 'last.pth.tar'), trained / 'analysis'
+    assert main(['evaluate', checkpoint]) == 0
+    assert main(['calibrate', str(analysis / 'outputs-validation.npz'), '--splits', '2']) == 0
+    assert main(['classify', checkpoint, '--classes', '3', '--train-limit', '5', '--draws', '1']) == 0
+    assert main(['extract', checkpoint, '--classes', '3', '--thresholds', str(analysis / 'classifiers.json'),
+                 '--latency-repeats', '0']) == 0
+    return folder
+
+
+@with_python
+def test_python_of_a_page_runs_from_top_to_bottom(page, request, tmp_path):
+    folder = request.getfixturevalue('analysed') if page.name == 'analysis.md' else tmp_path
+    file = tmp_path / f'{page.stem}_page.py'
+    file.write_text(script(page, 'python'))
+    ran = subprocess.run([sys.executable, '-W', 'error', file], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert not ran.returncode, ran.stderr
+
+
+@by_name
+def test_commands_of_a_page_have_the_flags_and_files_that_it_gives_them(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)  # where configs/ is
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / 'setup.cfg')
+    for code in shell_code(page):
+        calls = commands(code, tmp_path)
+        checked = [check_call(call, setup['options.extras_require'], monkeypatch) for call in calls]
+        named = re.findall(r'(?:^|[\s"])(?:timm-coded|train_xla\.py) ', re.sub(r'(^|\s)#.*', '', code))
+        assert sum(checked) >= len(named), f'some commands were not seen in:\n{code}'
+
+
+def check_call(call: list[str], extras, monkeypatch) -> bool:
+    """Whether it is a command of ours, whose arguments are right then."""
+    if call[0] == 'timm-coded':
+        assert call[1] in COMMANDS
+        if call[2:]:
+            monkeypatch.setattr(importlib.import_module(f'timm_coded.cli.{call[1]}'), 'run', lambda args: 0)
+            assert main(call[1:]) == 0
+    elif 'train_xla.py' in call:
+        parse_args([word for word in call[call.index('train_xla.py') + 1:]])
+    elif call[1:3] == ['-m', 'pytest']:
+        assert all((ROOT / word).is_file() for word in call if word.startswith('tests/'))
+    elif call[:2] == ['pip', 'install'] and '[' in call[-1]:
+        assert set(re.findall(r'\w+', call[-1].partition('[')[2])) <= set(extras)
+    return call[0] == 'timm-coded' or 'train_xla.py' in call
+
+
+def test_flags_named_in_the_text_are_flags():
+    parsers = [build_parser()]
+    for name in COMMANDS:
+        parsers.append(argparse.ArgumentParser())
+        importlib.import_module(f'timm_coded.cli.{name}').add_arguments(parsers[-1])
+    known = {flag for parser in parsers for flag in re.findall(r'--[\w-]+', parser.format_help())} | OTHERS_FLAGS
+    for page in PAGES:
+        named = re.findall(r'`(--[a-zA-Z][\w-]*)[^`\n]*`', page.read_text())
+        assert set(named) <= known, page.name
