@@ -10,7 +10,7 @@ PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 FENCE = re.compile(r'^(?P<mark><!-- (?P<reason>.*?) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$', re.M | re.S)
 CODE = re.compile(r'^```.*?^```$|`[^`\n]+`', re.M | re.S)
 LINK = re.compile(r'\[[^][]*\]\(([^)\s]+)\)')
-COMMAND = re.compile(r'(?:[A-Z_]+=\S+ )?(?:timm-coded|python train_xla\.py|python -m pytest|torchrun|pip install) ')
+COMMAND = re.compile(r'(PJRT_DEVICE=CPU )?timm-coded |(python|torchrun .*) train_xla\.py |python -m pytest |pip install ')
 
 # Every program that a script calls is written down in the place of being run: there is none where bash looks.
 RECORDER = r'''
