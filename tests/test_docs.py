@@ -3,18 +3,22 @@ import configparser
 import html.parser
 import importlib
 import os
+import pkgutil
 import re
 import subprocess
 import sys
+import types
 import urllib.parse
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from markdown_pages import PAGES, ROOT, anchors, blocks, commands, links, script, shell_code
 from random_network import random_network
 
 import timm_coded
+from timm_coded import analysis
 from timm_coded.analysis.calibration import Calibrator
 from timm_coded.analysis.extraction import Extracted
 from timm_coded.analysis.outputs import fingerprint
@@ -23,6 +27,8 @@ from timm_coded.train.args import build_parser, parse_args
 
 # of the paper's public code, and of gcloud
 OTHERS_FLAGS = {'--Energy-normalization', '--LossDisentangle-type', '--Mask-grads', '--Same-code-Same-mask', '--spot'}
+
+PUBLIC = [timm_coded, timm_coded.codes, timm_coded.models, analysis.calibration, analysis.exits, analysis.extraction]
 
 by_name = pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 with_python = pytest.mark.parametrize(
@@ -68,6 +74,16 @@ def test_equations_are_drawn_and_code_stays_as_it_is(site):
     assert '\\frac' not in method and '```' not in method
     readme = (site / 'readme' / 'index.html').read_text()
     assert 'href="../training/"' in readme and '](docs/' not in readme
+
+
+def test_api_has_all_that_the_public_modules_name():
+    directives = re.findall(r'^::: (\S+)$', (ROOT / 'docs' / 'api.md').read_text(), re.M)
+    documented = [pkgutil.resolve_name(path) for path in directives]
+    for module in PUBLIC:
+        for name in getattr(module, '__all__', vars(module)):
+            thing = getattr(module, name)
+            if isinstance(thing, type | types.FunctionType) and not timm.is_model(name):
+                assert thing in documented, f'{module.__name__}.{name}'
 
 
 @by_name

@@ -1,4 +1,5 @@
 """Equations of ```math fences as MathML, which browsers draw without a script, font or request of ours."""
+import re
 from typing import Any
 
 from latex2mathml.converter import convert
@@ -14,4 +15,5 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def draw(source: str, language: str, css_class: str, options: dict, md: Any, **kwargs: Any) -> str:
     """A fence's LaTeX as HTML; long equations scroll, so that a phone's page does not."""
-    return f'<div class="{css_class}" style="overflow-x: auto">{convert(source, display="block")}</div>'
+    source = re.sub(r'\\tag\{(.*?)\}', r'\\qquad (\1)', source)  # the number, which would touch the equation
+    return f'<div class="{css_class}" style="overflow-x: auto; margin: 1em 0">{convert(source, display="block")}</div>'
