@@ -1,4 +1,4 @@
-"""Markdown pages taken apart: their headings, links, blocks of code, and the commands that their shell code would run."""
+"""Markdown pages taken apart: headings, links, blocks of code, and the commands that their shell code would run."""
 import re
 import subprocess
 from pathlib import Path
@@ -10,7 +10,8 @@ PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 FENCE = re.compile(r'^(?P<mark><!-- (?P<reason>.*?) -->\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$', re.M | re.S)
 CODE = re.compile(r'^```.*?^```$|`[^`\n]+`', re.M | re.S)
 LINK = re.compile(r'\[[^][]*\]\(([^)\s]+)\)')
-COMMAND = re.compile(r'(PJRT_DEVICE=CPU )?timm-coded |(python|torchrun .*) train_xla\.py |python -m pytest |pip install ')
+COMMAND = re.compile(
+    r'(PJRT_DEVICE=CPU )?timm-coded |(python|torchrun .*) train_xla\.py |python -m pytest |pip install ')
 
 # Every program that a script calls is written down in the place of being run: there is none where bash looks.
 RECORDER = r'''
@@ -70,15 +71,15 @@ def shell_code(page: Path) -> Iterator[str]:
 def commands(code: str, folder: Path) -> list[list[str]]:
     """The words of each program's call that bash makes of shell code: loops run, variables filled in, nothing called.
 
-    Scripts inside an argument (`ssh --command='...'`, `sh -c "..."`) are taken apart, too. `[--flag a|b]`, which tells a
-    reader that he may leave it out, is taken as given.
+    Scripts inside an argument (`ssh --command='...'`, `sh -c "..."`) are taken apart, too. `[--flag a|b]`, which tells
+    readers that they may leave it out, is taken as given.
     """
     code = re.sub(r'\[(--[\w-]+ [\w.-]+)[|\w]*\]', r'\1', code).replace('.venv/bin/', '')
     record = folder / 'commands'
     record.write_text('')
     bash = subprocess.run(
-        ['/bin/bash', '--norc', '-c', RECORDER + code], cwd=folder, env={'PATH': '/nowhere'}, capture_output=True, text=True,
-        timeout=60)
+        ['/bin/bash', '--norc', '-c', RECORDER + code], cwd=folder, env={'PATH': '/nowhere'}, capture_output=True,
+        text=True, timeout=60)
     assert 'syntax error' not in bash.stderr, f'{bash.stderr}\n{code}'
     called = [call.split('\x1f')[:-1] for call in record.read_text().split('\x1e')[:-1]]
     inner = [word.removeprefix('--command=') for call in called for word in call
