@@ -34,7 +34,9 @@ def decode_early(
         model: that put them out, in evaluation mode, to count and measure; None for what the outputs alone tell.
         images: [S, C, H, W] on the model's device, and targets [S], to run it over; needed with `model`.
         rules: of leaving early, to run; those that ask for more coded blocks than there are are left out.
-        batch_sizes, repeats, timed: as `run_exits` takes them.
+        batch_sizes: as `run_exits` takes them, and so the next two.
+        repeats: how often each is timed.
+        timed: how many images are.
 
     Raises:
         ValueError: the samples' classes are not known, there is a model without images, the outputs are of another
