@@ -1,4 +1,4 @@
-"""A Hugging Face Hub on this machine: what huggingface_hub asks of the real one to push and to load a model, by HTTP."""
+"""A Hugging Face Hub on this machine, by HTTP: what huggingface_hub asks of the real one to push and load a model."""
 import base64
 import hashlib
 import json

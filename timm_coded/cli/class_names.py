@@ -25,8 +25,8 @@ def read_class_names(file: Path) -> list[str]:
         raise UserError(f'cannot read --class-names {file}: {error}') from error
     twice = sorted({name for name in names if names.count(name) > 1 or not name})
     if twice:
-        raise UserError(f'--class-names {file}: {twice[0]!r} is there {names.count(twice[0])} times; expected a name of '
-                        'its own in each line')
+        raise UserError(f'--class-names {file}: {twice[0]!r} is there {names.count(twice[0])} times; expected a '
+                        'name of its own in each line')
     return names
 
 

@@ -10,8 +10,8 @@ from .common import add_checkpoint_arguments, open_trained
 from .export_flags import FLAGS, add_export_arguments, check_export, describe_images, export_files, exported_paths
 
 DESCRIPTION = (
-    'Writes the whole network of a checkpoint to files that run without timm_coded; each is run once it is written, and '
-    'its outputs are compared with the network\'s. `timm-coded extract` does it for the network of some classes. '
+    'Writes the whole network of a checkpoint to files that run without timm_coded; each is run once it is written, '
+    'and its outputs are compared with the network\'s. `timm-coded extract` does it for the network of some classes. '
     'Example: timm-coded export output/train/digits/model_best.pth.tar --onnx digits.onnx --energies'
 )
 

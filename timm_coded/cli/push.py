@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
             if not sys.stderr.isatty():
                 disable_progress_bars()
             url = upload_folder(hub, repo_id, folder, args.private, args.keep_card)
-            print(f'pushed: {url}: {", ".join(files)}; timm.create_model(\'hf-hub:{repo_id}\', pretrained=True) loads it')
+            print(f'pushed: {url}: {", ".join(files)}; timm.create_model(\'hf-hub:{repo_id}\', pretrained=True) '
+                  'loads it')
     return 0
 
 

@@ -6,25 +6,11 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from torch import nn
 
-from timm_coded.codes import CodingScheme
 from timm_coded.models import coded_blocks
 
+from .citations import PAPER, TIMM
+from .schemes import schemes_of
 from .source import Source
-
-PAPER = '''@inproceedings{avranas2022coded,
-  title     = {Towards Disentangling Information Paths with Coded {ResNeXt}},
-  author    = {Avranas, Apostolos and Kountouris, Marios},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year      = {2022},
-  url       = {https://arxiv.org/abs/2202.05343}
-}'''
-TIMM = '''@misc{rw2019timm,
-  author       = {Wightman, Ross},
-  title        = {PyTorch Image Models},
-  year         = {2019},
-  howpublished = {\\url{https://github.com/huggingface/pytorch-image-models}},
-  doi          = {10.5281/zenodo.4414861}
-}'''
 
 
 @dataclass
@@ -52,7 +38,8 @@ class Card:
 def model_card(model: nn.Module, card: Card) -> str:
     """The text of README.md, with the Hub's metadata at its head."""
     sections = [
-        description(model, card), usage(model, card), results(card), schemes(model), training(card), limits(model, card),
+        description(model, card), usage(model, card), results(card), schemes(model), training(card),
+        limits(model, card),
         f'## Licence\n\n{card.license}',
         '## Citation\n\n' + '\n\n'.join(f'```bibtex\n{text}\n```' for text in (PAPER, TIMM)),
     ]
@@ -116,7 +103,7 @@ def usage(model: nn.Module, card: Card) -> str:
         ]
     text = '## Use\n\n```python\n' + '\n'.join(lines) + '\n```'
     if needs_package(model):
-        text += '\n\nThe architecture is that of the package `timm_coded`, an extension of timm: importing it is enough.'
+        text += '\n\nThe architecture is that of the package `timm_coded`, an extension of timm: import it first.'
     if card.class_names:
         text += " `model.pretrained_cfg['label_names']` has the classes' names."
     return text
@@ -141,8 +128,8 @@ def results(card: Card) -> str:
              for name, value in rows if value is not None]
     which = 'the moving average of the weights' if source.use_ema else 'the weights'
     return '\n'.join([
-        '## Results\n', f'Of {which} after epoch {source.epochs}, on the split {split_of(card)!r} of {images_of(card)}; '
-        f'one run, seed {source.args.get("seed")}.\n', '| | |', '|---|---|', *lines])
+        '## Results\n', f'Of {which} after epoch {source.epochs}, on the split {split_of(card)!r} of '
+        f'{images_of(card)}; one run, seed {source.args.get("seed")}.\n', '| | |', '|---|---|', *lines])
 
 
 def split_of(card: Card) -> str:
@@ -167,16 +154,8 @@ def schemes(model: nn.Module) -> str:
     return '\n'.join([
         '## Coding schemes\n',
         'They travel with the weights, as the buffers `codewords_...`: `model.codewords(block)`, [K, N].\n',
-        '| active / all subNNs | blocks | words | minimum Hamming distance | pairs of classes at it | words that a subNN '
-        'serves |', '|---|---|---|---|---|---|', *lines])
-
-
-def schemes_of(model: nn.Module) -> dict[tuple[str, ...], CodingScheme]:
-    """The coding schemes of a model, by the names of the blocks that share one; none where it has no coded blocks."""
-    blocks: dict[bytes, list[str]] = {}
-    for block in coded_blocks(model):
-        blocks.setdefault(model.codewords(block).cpu().numpy().tobytes(), []).append(block)
-    return {tuple(names): CodingScheme(model.codewords(names[0]).cpu().numpy()) for names in blocks.values()}
+        '| active / all subNNs | blocks | words | minimum Hamming distance | pairs of classes at it | words that a '
+        'subNN serves |', '|---|---|---|---|---|---|', *lines])
 
 
 def training(card: Card) -> str:

@@ -1,19 +1,16 @@
 """A model as a folder that timm loads, by `local-dir:`, and that goes to the Hub as it is."""
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import timm
 import torch
 import yaml
 from timm.models import save_for_hf
 from torch import nn
 
-from timm_coded.codes import CodingScheme, coding_scheme
-from timm_coded.models import coded_blocks
 from timm_coded.train.errors import UserError
 
-from .card import Card, model_card, schemes_of
+from .card import Card, model_card
+from .schemes import model_args, save_schemes
 
 RECIPE = 'recipe.yaml'
 
@@ -53,37 +50,6 @@ def check_folder(folder: Path) -> None:
     """Raises UserError: it is a file, or a folder that is not empty."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f'--folder {folder} is there already: give the name of a folder to make, or an empty one')
-
-
-def model_args(model: nn.Module, trained_with: Any) -> dict[str, str]:
-    """Arguments for timm to make the model with that are not those it was made with here.
-
-    `scheme_source` names the construction that gives the model's own codewords, not files of this machine. Where none
-    does, it is the default: the codewords come with the weights all the same.
-
-    Args:
-        trained_with: the `--scheme-source` of the training; a search is only gone through again where it was one.
-    """
-    for source in ('optimal', 'paper', *(['search'] if trained_with == 'search' else [])):
-        try:
-            if all(np.array_equal(made_by(source, scheme), scheme.codewords) for scheme in schemes_of(model).values()):
-                return {'scheme_source': source} if coded_blocks(model) else {}
-        except ValueError:  # the paper has no such scheme
-            continue
-    return {'scheme_source': 'optimal'}
-
-
-def made_by(source: str, scheme: CodingScheme) -> np.ndarray:
-    return coding_scheme(scheme.num_classes, scheme.num_subnns, scheme.num_active, source=source).codewords
-
-
-def save_schemes(model: nn.Module, folder: Path) -> list[str]:
-    """Writes the scheme files that recipe.yaml names; gives their names."""
-    schemes = {f'codewords_{scheme.num_active}of{scheme.num_subnns}.txt': scheme
-               for scheme in schemes_of(model).values()}
-    for name, scheme in schemes.items():
-        scheme.save(folder / name)
-    return list(schemes)
 
 
 @torch.no_grad()
