@@ -16,16 +16,19 @@ if TYPE_CHECKING:  # it needs captum, which only the commands that attack do
     from timm_coded.analysis.detection.attacks import Attack
 
 
-def add_checkpoint_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """CHECKPOINT, or --checkpoint where it is not required, and how to read and run it."""
+def add_checkpoint_arguments(parser: argparse.ArgumentParser, required: bool = True, device: bool = True) -> None:
+    """CHECKPOINT, or --checkpoint where it is not required, and how to read and run it; on the CPU without `device`."""
     parser.add_argument('checkpoint' if required else '--checkpoint', metavar='CHECKPOINT',
                         help='of train_xla.py, or with --model any weights')
     group = parser.add_argument_group('model')
     group.add_argument('--model', help='of which model of the registry the file holds the weights; read from it where '
                                        'train_xla.py wrote it')
     group.add_argument('--use-ema', action='store_true', help='take the moving average of the weights')
-    group.add_argument('--device', default='cpu', choices=['cpu', 'cuda', 'xla', 'auto'],
-                       help="default: cpu; 'auto' is the first of xla, cuda, cpu that is there")
+    if device:
+        group.add_argument('--device', default='cpu', choices=['cpu', 'cuda', 'xla', 'auto'],
+                           help="default: cpu; 'auto' is the first of xla, cuda, cpu that is there")
+    else:
+        parser.set_defaults(device='cpu')
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:

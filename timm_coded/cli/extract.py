@@ -3,7 +3,6 @@ import argparse
 from pathlib import Path
 
 from timm_coded.analysis.extraction.compare import evaluate_extraction
-from timm_coded.analysis.extraction.exporting import check_onnx, export_onnx, export_program
 from timm_coded.analysis.extraction.extract import check_classes, extract_classes
 from timm_coded.analysis.extraction.extracted_file import Extracted, save_extracted
 from timm_coded.analysis.extraction.latency import check_timed
@@ -19,6 +18,7 @@ from .common import (
     add_checkpoint_arguments, add_data_arguments, as_index, file_name, find_class, open_images, open_trained,
     output_folder, publish,
 )
+from .export_flags import add_export_arguments, check_export, describe_images, export_files, exported_paths
 
 DESCRIPTION = (
     'Cuts the sub-network of one class, or of several, out of a checkpoint: a smaller network that gives the logits of '
@@ -43,13 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--output', type=Path, metavar='FILE.pth',
                         help='the network; the tables go to a folder of that name without the ending; default: '
                              'analysis/extracted-CLASSES.pth beside the checkpoint')
-    parser.add_argument('--export', type=Path, metavar='FILE.pt2', help='write it as a program of torch.export too')
-    parser.add_argument('--onnx', type=Path, metavar='FILE.onnx', help='write it as an ONNX file too')
+    add_export_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.onnx:
-        check_onnx()
+    check_export(args)
     trained = open_trained(args)
     check_coded(trained.model)
     images = open_needed_images(args, trained)
@@ -65,9 +63,8 @@ def run(args: argparse.Namespace) -> int:
     save_extracted(network, extracted, path)
     print(f'network: {path}')
     size = extracted.data_config['input_size'][-1]
-    for file, export in ((args.export, export_program), (args.onnx, export_onnx)):
-        if file:
-            print(f'exported: {file}; its logits differ by at most {export(network, size, file):.1g}')
+    about = describe_images(extracted.data_config, classes, extracted.class_names)
+    export_files(args, network, size, {'architecture': extracted.arch, **about, 'threshold': extracted.threshold})
     publish(evaluate_extraction(
         trained.model, network, classes, size, extracted.class_names, args.latency_repeats,
         images if args.accuracy else None), path.with_suffix(''))
@@ -109,19 +106,17 @@ def output_path(args: argparse.Namespace) -> Path:
         OSError: one cannot be made.
         UserError: that of --output cannot be written to, or its file has no ending, by which the two names differ.
     """
-    files = [file for file in (args.output, args.export, args.onnx) if file]
-    if len({file.resolve() for file in files}) < len(files):
-        raise UserError('--output, --export and --onnx name the same file: give each another name')
-    for file in files:
-        if file.is_dir():
-            raise UserError(f'{file} is a folder: give the name of a file')
+    exported = [file.resolve() for file in exported_paths(args).values()]
+    if args.output and args.output.resolve() in exported:
+        raise UserError(f'--output and an exported file are both {args.output}: give each another name')
+    if args.output and args.output.is_dir():
+        raise UserError(f'--output {args.output} is a folder: give the name of a file')
     if args.output and not args.output.suffix:
         raise UserError(f'--output {args.output} is the file of the network: give it an ending, such as .pth')
     named = '-'.join(map(file_name, args.classes)) if len(args.classes) <= NAMED_IN_FILE else (
         f'{len(args.classes)}-classes')
-    for file in (args.export, args.onnx):
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
+    for file in exported:
+        file.parent.mkdir(parents=True, exist_ok=True)
     folder = output_folder(argparse.Namespace(
         checkpoint=args.checkpoint, output=args.output.parent if args.output else None))
     path = args.output or folder / f'extracted-{named}.pth'

@@ -13,6 +13,8 @@ COMMANDS = {
     'codes': 'make a coding scheme and tell how good it is',
     'evaluate': 'accuracy of a checkpoint and of its early decoders; stores its outputs for other commands',
     'extract': 'cut the sub-network of one class or several out of a checkpoint (Section 4.3)',
+    'export': 'write the network as ONNX, torch.export or StableHLO, and check the file',
+    'push': 'put the network on the Hugging Face Hub, or into a folder, with a model card',
     'classify': 'the binary classifiers of the classes: thresholds, precision, recall, F1 (Section 4.3)',
     'ablate': 'accuracy with active or inactive subNNs removed (Section 4.2)',
     'decode': 'early decoders, their agreement, and leaving early (Section 4.4)',

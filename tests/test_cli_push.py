@@ -1,0 +1,323 @@
+"""What `timm-coded push` puts into a folder or on the Hub is the checkpoint's model, and its card tells the truth."""
+import csv
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import timm
+import torch
+import yaml
+from fake_hub import READ_ONLY, TOKEN, FakeHub
+
+import timm_coded
+from timm_coded.cli import main
+from timm_coded.models import early_decode
+from timm_coded.train.args import parse_args
+from timm_coded.train.trained import load_trained
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+IMAGES = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+# as a user does it, with nothing of this machine but the Hub
+LOAD = '''
+import sys, timm, timm_coded, torch
+model = timm.create_model(sys.argv[1], pretrained=True).eval()
+logits, energies = model.forward_energies(torch.load(sys.argv[2]))
+words = {name: value for name, value in model.state_dict().items() if name.startswith('codewords_')}
+torch.save([logits, energies, words, timm.data.resolve_model_data_config(model), model.pretrained_cfg], sys.argv[3])
+'''
+
+
+def push(*args):
+    return main(['push', *map(str, args)])
+
+
+@pytest.fixture(scope='module')
+def trained(digits_checkpoint):
+    return load_trained(digits_checkpoint)
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hub that this process finds, with a token for it."""
+    with FakeHub() as hub:
+        monkeypatch.setattr('huggingface_hub.constants.ENDPOINT', hub.url)
+        monkeypatch.setattr('huggingface_hub.constants.HF_HUB_DISABLE_XET', True)
+        monkeypatch.setattr('huggingface_hub.constants.HF_TOKEN_PATH', str(tmp_path / 'no-token'))
+        monkeypatch.setenv('HF_TOKEN', TOKEN)
+        yield hub
+        huggingface_hub.close_session()
+
+
+@pytest.fixture
+def changed(digits_checkpoint, tmp_path):
+    """Writes the checkpoint with something changed: gives a function of changes to its content."""
+    def change(name='last.pth.tar', args=(), **content):
+        state = torch.load(digits_checkpoint, weights_only=True)
+        state['args'].update(args)
+        path = tmp_path / 'changed' / name
+        path.parent.mkdir(exist_ok=True)
+        torch.save({**state, **content}, path)
+        return path
+
+    return change
+
+
+def card_of(folder):
+    return huggingface_hub.ModelCard((Path(folder) / 'README.md').read_text())
+
+
+def assert_same_model(logits, energies, model):
+    expected, expected_energies = model.forward_energies(IMAGES)
+    assert torch.equal(logits, expected)
+    for block, ours, theirs in zip(model.coded_blocks, energies, expected_energies, strict=True):
+        assert torch.equal(ours, theirs)
+        words = model.codewords(block)
+        assert torch.equal(early_decode(ours, words), early_decode(theirs, words))
+
+
+def test_model_goes_over_the_wire_and_comes_back_the_same(digits_checkpoint, trained, tmp_path):
+    torch.save(IMAGES, tmp_path / 'images.pt')
+    with FakeHub() as hub:
+        env = {**os.environ, 'HF_ENDPOINT': hub.url, 'HF_HOME': str(tmp_path / 'home'), 'HF_TOKEN': TOKEN,
+               'HF_HUB_DISABLE_XET': '1', 'HF_HUB_DISABLE_TELEMETRY': '1'}
+        done = subprocess.run(
+            [sys.executable, '-m', 'timm_coded.cli', 'push', digits_checkpoint, 'digits', '--private'],
+            env=env, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0 and done.stderr == ''
+        assert f'pushed: {hub.url}/tester/digits' in done.stdout and 'hf-hub:tester/digits' in done.stdout
+        assert set(hub.files('tester/digits')) == {'README.md', 'config.json', 'model.safetensors', 'recipe.yaml'}
+        assert hub.repos['tester/digits']['private'] and any(asked.startswith('PUT /lfs/') for asked in hub.asked)
+        subprocess.run(
+            [sys.executable, '-c', LOAD, 'hf-hub:tester/digits', tmp_path / 'images.pt', tmp_path / 'loaded.pt'],
+            env=env, check=True, timeout=300)
+    logits, energies, words, config, about = torch.load(tmp_path / 'loaded.pt', weights_only=True)
+    assert_same_model(logits, energies, trained.model)
+    state = trained.model.state_dict()
+    assert words and all(torch.equal(value, state[name]) for name, value in words.items())
+    assert tuple(config['input_size']) == (3, 8, 8) and tuple(config['mean']) == tuple(trained.config['mean'])
+    assert tuple(config['std']) == tuple(trained.config['std']) and config['crop_pct'] == trained.config['crop_pct']
+    assert about['label_names'] == trained.images().class_names and about['num_classes'] == 10
+    assert about['license'] == 'apache-2.0'
+
+
+def test_folder_is_loaded_by_timm_and_its_code_example_runs(digits_checkpoint, trained, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / 'new' / 'digits'
+    assert push(digits_checkpoint, '--folder', folder) == 0
+    out, err = capsys.readouterr()
+    assert err == '' and f'local-dir:{folder}' in out
+    loaded = timm.create_model(f'local-dir:{folder}', pretrained=True).eval()
+    with torch.no_grad():
+        assert_same_model(*loaded.forward_energies(IMAGES), trained.model)
+    monkeypatch.chdir(tmp_path)
+    trained.images().dataset[0][0].save('image.png')
+    example, = re.findall(r'```python\n(.*?)```', card_of(folder).text, re.DOTALL)
+    found = {}
+    with torch.no_grad():
+        exec(example, found)
+        image = trained.images().image(0)[0]
+        torch.testing.assert_close(found['images'], image)
+        logits, energies = trained.model.forward_energies(image)
+        assert torch.equal(found['logits'], logits)
+        last = trained.model.coded_blocks[-1]
+        assert torch.equal(found['early'], early_decode(energies[-1], trained.model.codewords(last)))
+        small = timm_coded.extract_classes(trained.model, [0])
+        assert torch.equal(found['small'](image), small(image))
+
+
+def test_recipe_makes_the_same_run(digits_checkpoint, tmp_path):
+    push(digits_checkpoint, '--folder', tmp_path / 'digits')
+    made = vars(parse_args(['--config', str(tmp_path / 'digits' / 'recipe.yaml')]))
+    run = yaml.safe_load((digits_checkpoint.parent / 'args.yaml').read_text())
+    of_one_machine = {'config', 'device', 'output', 'experiment', 'log_interval', 'workers', 'checkpoint_hist',
+                      'recovery_interval'}
+    different = {name for name in run if plain(made[name]) != run[name]}
+    assert different <= of_one_machine
+    text = (tmp_path / 'digits' / 'recipe.yaml').read_text()
+    assert str(digits_checkpoint.parent.parent) not in text and text in card_of(tmp_path / 'digits').text
+
+
+def plain(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
+def test_card_has_the_metrics_of_its_epoch_and_the_schemes(digits_checkpoint, trained, tmp_path):
+    push(digits_checkpoint, '--folder', tmp_path / 'digits', '--license', 'cc-by-4.0')
+    card = card_of(tmp_path / 'digits')
+    with open(digits_checkpoint.parent / 'summary.csv') as file:
+        row = list(csv.DictReader(file))[-1]
+    result, = card.data.eval_results
+    assert result.metric_value == pytest.approx(float(row['eval_top1']) / 100, abs=1e-4)
+    assert (result.dataset_name, result.dataset_split) == ('digits', 'validation')
+    assert card.data.license == 'cc-by-4.0' and card.data.library_name == 'timm'
+    assert f'| top-1, % | {float(row["eval_top1"]):.2f} |' in card.text
+    for block in trained.model.coded_blocks:
+        assert f'decoder of {block}, % | {float(row[f"eval_decoder_{block}"]):.2f} |' in card.text
+    assert 'after epoch 3' in card.text and 'seed 0' in card.text and 'chosen for its accuracy' not in card.text
+    assert '| 5/10 | layer2.0 | 10 | 4 (no scheme has more than 4) | 10 | 5 to 5 |' in card.text  # as the paper's bound
+    assert '| 3/10 | layer3.0 | 10 | 4 (no scheme has more than 4) | 30 | 3 to 3 |' in card.text
+    assert '1,802,788 parameters' in card.text and '2202.05343' in card.text
+
+
+def test_moving_average_is_pushed_with_its_own_metrics(digits_checkpoint, tmp_path):
+    push(digits_checkpoint, '--use-ema', '--folder', tmp_path / 'digits')
+    with open(digits_checkpoint.parent / 'summary.csv') as file:
+        row = list(csv.DictReader(file))[-1]
+    text = card_of(tmp_path / 'digits').text
+    assert f'| top-1, % | {float(row["eval_ema_top1"]):.2f} |' in text and 'moving average' in text
+    assert f'| {float(row["eval_top1"]):.2f} |' not in text or row['eval_top1'] == row['eval_ema_top1']
+    loaded = timm.create_model(f'local-dir:{tmp_path / "digits"}', pretrained=True).eval()
+    with torch.no_grad():
+        assert_same_model(*loaded.forward_energies(IMAGES), load_trained(digits_checkpoint, use_ema=True).model)
+
+
+def test_best_epoch_is_told_to_be_chosen(changed, tmp_path):
+    push(changed('model_best.pth.tar', {'initial_checkpoint': '/home/me/stock.pth'}), '--folder', tmp_path / 'digits')
+    text = card_of(tmp_path / 'digits').text
+    assert 'chosen for its accuracy' in text and '`stock.pth`' in text and '/home/me' not in text
+
+
+def test_weights_of_mid_epoch_have_no_metrics(changed, tmp_path):
+    push(changed('recovery-2-5.pth.tar', step=5, epoch=1), '--folder', tmp_path / 'digits')
+    card = card_of(tmp_path / 'digits')
+    assert 'middle of an epoch' in card.text and '5 steps of epoch 3' in card.text
+    assert not card.data.eval_results and 'No accuracy of these weights is known' in card.text
+
+
+def test_scheme_files_go_with_the_model(changed, trained, tmp_path, caplog):
+    words = {name: value.roll(1, 0) for name, value in trained.model.state_dict().items() if 'codewords' in name}
+    path = changed(args={'scheme_source': ['/home/me/a.txt', '/home/me/b.txt']},
+                   state_dict={**trained.model.state_dict(), **words})
+    assert push(path, '--folder', tmp_path / 'digits') == 0
+    loaded = timm.create_model(f'local-dir:{tmp_path / "digits"}', pretrained=True)
+    assert all(torch.equal(loaded.state_dict()[name], value) for name, value in words.items())
+    recipe = yaml.safe_load((tmp_path / 'digits' / 'recipe.yaml').read_text())
+    assert sorted(recipe['scheme_source']) == ['codewords_3of10.txt', 'codewords_5of10.txt']
+    files = [str(tmp_path / 'digits' / name) for name in recipe['scheme_source']]
+    again = timm.create_model('coded_resnext11_10x11d', scheme_source=files)
+    assert all(torch.equal(again.state_dict()[name], value) for name, value in words.items())
+    assert '/home/me' not in ''.join(
+        file.read_text() for file in (tmp_path / 'digits').iterdir() if file.suffix != '.safetensors')
+
+
+@pytest.mark.parametrize('source', ['paper', 'search'])
+def test_other_schemes_are_made_again_without_a_word(tmp_path, capfd, source):
+    model = timm.create_model('coded_resnext11_10x11d', scheme_source=source)
+    torch.save(model.state_dict(), tmp_path / 'net.pth')
+    assert push(tmp_path / 'net.pth', '--model', 'coded_resnext11_10x11d', '--folder', tmp_path / 'net') == 0
+    loaded = timm.create_model(f'local-dir:{tmp_path / "net"}', pretrained=True)
+    assert all(torch.equal(loaded.codewords(block), model.codewords(block)) for block in model.coded_blocks)
+    warned = 'differs from the model' in capfd.readouterr().err
+    assert warned == (source == 'search')  # which is not searched for again: that can take minutes
+
+
+def test_size_of_the_evaluation_goes_with_it(changed, tmp_path):
+    push(changed(args={'eval_img_size': 16}), '--folder', tmp_path / 'digits')
+    loaded = timm.create_model(f'local-dir:{tmp_path / "digits"}', pretrained=True)
+    config = timm.data.resolve_model_data_config(loaded, use_test_size=True)
+    assert config['input_size'] == (3, 16, 16)
+    assert timm.data.resolve_model_data_config(loaded)['input_size'] == (3, 8, 8)
+    assert 'use_test_size=True' in card_of(tmp_path / 'digits').text
+
+
+@pytest.mark.parametrize('name', ['resnext11_10x11d', 'resnet10t', 'coded_resnext11_10x11d'])
+def test_weights_of_any_model_of_timm_can_be_pushed(tmp_path, name):
+    model = timm.create_model(name, num_classes=3).eval()
+    torch.save(model.state_dict(), tmp_path / 'net.pth')
+    (tmp_path / 'names.txt').write_text('cat\ndog\nKūh\n', encoding='utf-8')
+    assert push(tmp_path / 'net.pth', '--model', name, '--folder', tmp_path / 'net', '--class-names',
+                tmp_path / 'names.txt') == 0
+    loaded = timm.create_model(f'local-dir:{tmp_path / "net"}', pretrained=True).eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(loaded(images), model(images))
+    assert loaded.pretrained_cfg['label_names'] == ['cat', 'dog', 'Kūh']
+    text = card_of(tmp_path / 'net').text
+    assert 'Not known: the file of the weights does not tell' in text and 'No accuracy' in text
+    assert ('Coding schemes' in text) == name.startswith('coded') and ('timm_coded' in text) == (name != 'resnet10t')
+    assert not (tmp_path / 'net' / 'recipe.yaml').exists()
+
+
+def test_pushing_again_renews_the_card_unless_it_is_to_be_kept(hub, digits_checkpoint):
+    assert push(digits_checkpoint, 'tester/digits') == 0
+    hub.files('tester/digits')['README.md'] = b'mine'
+    assert push(digits_checkpoint, 'tester/digits', '--keep-card', '--license', 'mit') == 0
+    assert hub.files('tester/digits')['README.md'] == b'mine'
+    assert b'"license": "mit"' in hub.files('tester/digits')['config.json']
+    assert push(digits_checkpoint, 'digits') == 0
+    assert b'# digits' in hub.files('tester/digits')['README.md'] and len(hub.repos['tester/digits']['commits']) == 3
+
+
+def test_folder_and_hub_get_the_same_files(hub, digits_checkpoint, tmp_path):
+    assert push(digits_checkpoint, 'tester/digits', '--folder', tmp_path / 'digits') == 0
+    files = {path.name: path.read_bytes() for path in (tmp_path / 'digits').iterdir()}
+    assert files == hub.files('tester/digits') and b"'hf-hub:tester/digits'" in files['README.md']
+
+
+@pytest.mark.parametrize('token, repo, message', [
+    (None, 'digits', 'without a token: run `hf auth login`, or set HF_TOKEN'),
+    ('hf_wrong', 'digits', 'cannot log in to http://127.0.0.1'),
+    (READ_ONLY, 'digits', 'cannot push to tester/digits'),
+    (TOKEN, 'another/digits', 'cannot push to another/digits'),
+    (TOKEN, 'tester/two/three', 'expected USER/NAME'),
+    (TOKEN, 'tester/zwei drei', 'expected USER/NAME'),
+    ('offline', 'digits', 'cannot log in to'),
+    ('unreachable', 'digits', 'cannot log in to http://127.0.0.1:9'),
+])
+def test_what_the_hub_refuses_is_one_line(hub, digits_checkpoint, monkeypatch, capsys, token, repo, message):
+    if token is None:
+        monkeypatch.delenv('HF_TOKEN')
+    elif token == 'offline':
+        monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+        huggingface_hub.close_session()
+    elif token == 'unreachable':
+        monkeypatch.setattr('huggingface_hub.constants.ENDPOINT', 'http://127.0.0.1:9')
+    else:
+        monkeypatch.setenv('HF_TOKEN', token)
+    assert push(digits_checkpoint, repo) == 2
+    out, err = capsys.readouterr()
+    assert message in err and len(err.splitlines()) == 1 and out == '' and not hub.repos
+
+
+@pytest.mark.parametrize('args, message', [
+    ([], 'where to? Give REPO_ID, for the Hub, or --folder FOLDER'),
+    (['--folder', 'full'], '--folder full is there already'),
+    (['--folder', 'full/file'], '--folder full/file is there already'),
+    (['--folder', 'new', '--private'], '--private and --keep-card are of a repository'),
+    (['--folder', 'new', '--keep-card'], '--private and --keep-card are of a repository'),
+    (['--folder', 'new', '--license', 'My own'], "expected the Hub's name of a licence"),
+    (['--folder', 'new', '--class-names', 'none.txt'], 'cannot read --class-names none.txt'),
+    (['--folder', 'new', '--class-names', 'full/file'], 'has 2 names, the model of'),
+    (['--folder', 'new', '--class-names', 'twice.txt'], "'a' is there 2 times"),
+    (['--folder', 'new', '--model', 'coded_resnext11_10x12d'], 'did you mean'),
+])
+def test_wrong_input_is_one_line_and_writes_nothing(digits_checkpoint, tmp_path, monkeypatch, capsys, args, message):
+    monkeypatch.chdir(tmp_path)
+    Path('full').mkdir()
+    Path('full/file').write_text('a\nb\n')
+    Path('twice.txt').write_text('a\nb\na\n')
+    assert push(digits_checkpoint, *args) == 2
+    out, err = capsys.readouterr()
+    assert message in err and len(err.splitlines()) == 1 and out == ''
+    assert {path.name for path in tmp_path.iterdir()} == {'full', 'twice.txt'}
+
+
+def test_files_that_are_no_checkpoint_are_one_line(tmp_path, capsys):
+    (tmp_path / 'none.pth.tar').write_text('no weights')
+    for name in ('none.pth.tar', 'missing.pth.tar'):
+        assert push(tmp_path / name, '--folder', tmp_path / 'new') == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not (tmp_path / 'new').exists()
+
+
+def test_class_names_that_are_no_longer_to_be_had_are_told(changed, tmp_path, capsys):
+    path = changed(args={'dataset': '', 'data_dir': '/no/such/folder'})
+    assert push(path, '--folder', tmp_path / 'net') == 0
+    assert 'without class names (' in capsys.readouterr().err
+    loaded = timm.create_model(f'local-dir:{tmp_path / "net"}', pretrained=True)
+    assert 'label_names' not in loaded.pretrained_cfg
+    assert "the run's own image folders" in card_of(tmp_path / 'net').text

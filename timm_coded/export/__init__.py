@@ -1,0 +1,3 @@
+"""Networks as files that run without this package: ONNX, torch.export, StableHLO."""
+from .files import check_onnx, export_onnx, export_program
+from .stablehlo import check_stablehlo, export_stablehlo
