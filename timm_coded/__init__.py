@@ -2,6 +2,7 @@
 from .analysis.extraction import extract_classes, load_extracted, save_extracted
 from .codes import CodingScheme, coding_scheme
 from .loss import CodingLoss
-from .models import pack_grouped_convs, unpack_grouped_convs
+from .models import WithEnergies, pack_grouped_convs, unpack_grouped_convs
+from .task import CodedClassificationTask
 
 __version__ = '0.1.0'

@@ -9,3 +9,4 @@ from .early_decode import early_decode
 from .energy import subnn_energies
 from .materialised import materialise_subnns
 from .packed_conv import PackedConv2d, pack_grouped_convs, unpack_grouped_convs
+from .with_energies import WithEnergies
