@@ -203,6 +203,16 @@ def test_coding_loss_as_the_criterion_is_an_error():
         CodedClassificationTask(model, CodingLoss(nn.CrossEntropyLoss(), model), verbose=False)
 
 
+def test_losses_of_several_splits_are_an_error():
+    with pytest.raises(ValueError, match='take another than --loss jsd'):
+        CodedClassificationTask(make_model(), criterion_kwargs={'loss_type': 'jsd', 'jsd_splits': 3}, verbose=False)
+
+
+def test_scripted_models_are_an_error():
+    with pytest.raises(ValueError, match='leave out --torchscript'):
+        make_task(torch.jit.script(make_model(scriptable=True)))
+
+
 def test_wrapped_model_gives_what_forward_energies_gives():
     model = make_model().eval()
     (images, target), = make_batches(1)

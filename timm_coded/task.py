@@ -3,6 +3,7 @@ from typing import Any, Callable, Dict, Optional, Union
 
 import torch
 import torch.nn as nn
+from timm.loss import JsdCrossEntropy
 from timm.task import ClassificationTask
 from timm.utils import unwrap_model
 from torch import Tensor
@@ -45,12 +46,17 @@ class CodedClassificationTask(ClassificationTask):
             verbose: Log the criterion's name.
 
         Raises:
-            ValueError: The criterion is a CodingLoss already; both it and `criterion_kwargs` are given, or a number is
-                out of the range of `CodingLoss`.
+            ValueError: The criterion is a CodingLoss already, or timm's JsdCrossEntropy; both it and `criterion_kwargs`
+                are given; the model is scripted; or a number is out of the range of `CodingLoss`.
         """
+        if isinstance(model, torch.jit.ScriptModule):
+            raise ValueError('the model is scripted, and a scripted model gives no energies: leave out --torchscript')
         if isinstance(criterion, CodingLoss):
             raise ValueError('criterion is a CodingLoss: give the classification loss in it, and mu to the task')
         super().__init__(WithEnergies(model), criterion, criterion_kwargs, device, dtype, verbose)
+        if isinstance(self.criterion, JsdCrossEntropy):
+            raise ValueError('the criterion is a JsdCrossEntropy, which is of several splits of a batch and no mean over '
+                             'samples: take another than --loss jsd')
         self.criterion = CodingLoss(self.criterion, model, mu, exponent, threshold)
 
     def compile(
