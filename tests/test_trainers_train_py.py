@@ -17,6 +17,7 @@ import torch
 from digit_folders import make_digit_folders
 
 from timm_coded.models import early_decode
+from timm_coded.train.data.digits import Digits
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / 'docs' / 'trainers.md').read_text()
@@ -66,7 +67,6 @@ def run_train(source: str, folders: Path, output: Path, *more: str) -> Path:
 @torch.no_grad()
 def accuracies(checkpoint: Path) -> dict[str, float]:
     """Top-1 of the network and of the early decoders on the images held out, in percent."""
-    from timm_coded.train.data.digits import Digits
     model = timm.create_model('coded_resnext11_10x11d', checkpoint_path=str(checkpoint)).eval()
     digits = Digits('validation')
     pixels = torch.tensor(digits.pixels, dtype=torch.float32)[:, None].expand(-1, 3, -1, -1) / 255
@@ -75,7 +75,8 @@ def accuracies(checkpoint: Path) -> dict[str, float]:
     guesses = {'top1': logits.argmax(1)}
     guesses |= {block: early_decode(energy, model.codewords(block))
                 for block, energy in zip(model.coded_blocks, energies)}
-    return {name: 100 * (guess == torch.tensor(digits.targets)).float().mean().item() for name, guess in guesses.items()}
+    target = torch.tensor(digits.targets)
+    return {name: 100 * (guess == target).float().mean().item() for name, guess in guesses.items()}
 
 
 def test_as_it_is_the_network_learns_and_its_early_decoders_do_not(train_py, folders, tmp_path):

@@ -55,8 +55,8 @@ class CodedClassificationTask(ClassificationTask):
             raise ValueError('criterion is a CodingLoss: give the classification loss in it, and mu to the task')
         super().__init__(WithEnergies(model), criterion, criterion_kwargs, device, dtype, verbose)
         if isinstance(self.criterion, JsdCrossEntropy):
-            raise ValueError('the criterion is a JsdCrossEntropy, which is of several splits of a batch and no mean over '
-                             'samples: take another than --loss jsd')
+            raise ValueError('the criterion is a JsdCrossEntropy, which is of several splits of a batch, not a mean '
+                             'over samples: take another than --loss jsd')
         self.criterion = CodingLoss(self.criterion, model, mu, exponent, threshold)
 
     def compile(
