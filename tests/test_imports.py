@@ -11,12 +11,17 @@ PACKAGE = ROOT / 'timm_coded'
 SOURCES = sorted(PACKAGE.rglob('*.py')) + [ROOT / 'train_xla.py']
 
 # What each part may import of the others: codes <- models <- loss, analysis <- train <- cli, train_xla.py,
+<<<<<<< HEAD
 # and speed <- tpu, hub between train and cli, export between models and cli.
+=======
+# speed <- tpu between train and cli, and task, for the loops of others, on loss.
+>>>>>>> trainers
 ALLOWED = {
     'codes': {'codes'},
     'models': {'codes', 'models'},
     'loss': {'codes', 'models', 'loss'},
     'analysis': {'codes', 'models', 'analysis'},
+    'task': {'models', 'loss', 'task'},
     'train': {'codes', 'models', 'loss', 'analysis', 'train'},
     'export': {'codes', 'models', 'export'},
     'hub': {'codes', 'models', 'train', 'hub'},
@@ -24,7 +29,7 @@ ALLOWED = {
     'tpu': {'models', 'loss', 'analysis', 'train', 'speed', 'tpu'},
     'cli': {'codes', 'models', 'loss', 'analysis', 'train', 'speed', 'tpu', 'export', 'hub', 'cli'},
     'train_xla': {'codes', 'models', 'loss', 'train'},
-    '__init__': {'codes', 'models', 'loss', 'analysis'},
+    '__init__': {'codes', 'models', 'loss', 'analysis', 'task'},
 }
 
 

@@ -2,7 +2,8 @@
 from .analysis.extraction import extract_classes, load_extracted, save_extracted
 from .codes import CodingScheme, coding_scheme
 from .loss import CodingLoss
-from .models import pack_grouped_convs, unpack_grouped_convs
+from .models import WithEnergies, pack_grouped_convs, unpack_grouped_convs
+from .task import CodedClassificationTask
 
 __all__ = [
     'CodingLoss', 'CodingScheme', 'coding_scheme', 'extract_classes', 'load_extracted', 'pack_grouped_convs',

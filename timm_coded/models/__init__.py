@@ -18,9 +18,11 @@ from .early_decode import early_decode
 from .energy import subnn_energies
 from .materialised import materialise_subnns
 from .packed_conv import PackedConv2d, pack_grouped_convs, unpack_grouped_convs
+from .with_energies import WithEnergies
 
 __all__ = [
-    'CodedBottleneck', 'CodedResNet', 'CodedStage', 'PackedConv2d', 'RoundedBatchNorm2d', 'checkpoint_filter_fn',
+    'CodedBottleneck', 'CodedResNet', 'CodedStage', 'PackedConv2d', 'RoundedBatchNorm2d', 'WithEnergies',
+    'checkpoint_filter_fn',
     'coded_blocks', 'coded_resnext11_10x11d', 'coded_resnext29_10x11d', 'coded_resnext29_20x6d',
     'coded_resnext50_32x4d', 'coded_resnext101_32x4d', 'cut_subnns', 'early_decode', 'keep_classes',
     'materialise_subnns', 'pack_grouped_convs', 'resnext11_10x11d', 'resnext29_10x11d', 'resnext29_20x6d',
