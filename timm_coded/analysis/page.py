@@ -2,6 +2,7 @@
 import base64
 import io
 from html import escape
+from pathlib import Path
 from typing import Sequence
 
 from .findings import Findings, Picture, Row, Table, shown
@@ -23,6 +24,24 @@ th.text, td.text { text-align: left; }
 details summary { cursor: pointer; }
 '''
 OPEN_ROWS = 40  # a longer table is folded away
+
+
+class InlinePage:
+    """A page's file as the last value of a notebook's cell: in a frame, so that neither's style touches the other's.
+
+    Args:
+        path: of the page, such as report.html.
+        height: of the frame, in pixels.
+    """
+
+    def __init__(self, path: str | Path, height: int = 800) -> None:
+        self.page = Path(path).read_text()
+        self.height = height
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return (f'<iframe srcdoc="{escape(self.page)}" title="report" sandbox '
+                f'style="width: 100%; height: {self.height}px; border: 1px solid #888"></iframe>')
 
 
 def render_page(title: str, facts: Sequence[Row], findings: Sequence[Findings], paper: dict[str, Table]) -> str:
