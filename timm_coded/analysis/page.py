@@ -17,6 +17,7 @@ section { border-top: 1px solid var(--line); margin-top: 2rem; }
 figure { margin: 1.5rem 0; }
 figure img { display: block; max-width: 100%; height: auto; background: white; border-radius: 4px; }
 figcaption, .note { color: var(--quiet); }
+.wide + figcaption { margin-top: .4rem; }
 .title { color: inherit; font-weight: 600; }
 /* what is wider than the screen scrolls in its place, with a shadow at the side where there is more */
 .wide {
