@@ -1,4 +1,5 @@
 """The report as a browser shows it: Chromium without a window, on a phone and on a desk, in light and in dark."""
+import base64
 import io
 import shutil
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from timm_coded.cli import main, report
 
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
 PHONE, DESK = (390, 844), (1280, 900)
+TEN_POINTS = 10 / 72 * 150  # the height of a figure's text, in the file's pixels
 SCREENS = [(size, scheme) for size in (PHONE, DESK) for scheme in ('light', 'dark')]
 BEFORE_CLICK = 'Array.from(document.querySelectorAll("details")).forEach(one => one.open = true)'
 
@@ -126,7 +128,8 @@ def faults(page: Page) -> set[str]:
     texts = page.evaluate(TEXTS)
     assert texts
     images = page.evaluate('''() => Promise.all(Array.from(document.images).map(async image => ({
-        alt: image.alt.trim(), decoded: await image.decode().then(() => image.naturalWidth > 0, () => false)})))''')
+        alt: image.alt.trim(), scale: image.clientWidth / (image.naturalWidth || 1),
+        decoded: await image.decode().then(() => image.naturalWidth > 0, () => false)})))''')
     checks = {
         'request': not page.requests,
         'console': not page.complaints,
@@ -135,6 +138,7 @@ def faults(page: Page) -> set[str]:
         'faint': all(contrast(text['color'], text['behind']) >= 4.5 for text in texts),
         'alt': all(image['alt'] for image in images),
         'broken': all(image['decoded'] for image in images),
+        'tiny': all(image['scale'] * TEN_POINTS > 7.9 for image in images),
     }
     return {fault for fault, fine in checks.items() if not fine}
 
@@ -144,6 +148,12 @@ def test_report_can_be_read(browser, reported, size, scheme):
     with opened(browser, reported, size, scheme) as page:
         assert faults(page) == set()
         assert page.locator('img').count() >= 8
+
+
+def figure_of(width: int) -> str:
+    file = io.BytesIO()
+    Image.new('L', (width, 1)).save(file, 'png')
+    return f'data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}'
 
 
 @pytest.mark.parametrize('fault, body', [
@@ -156,6 +166,7 @@ def test_report_can_be_read(browser, reported, size, scheme):
     ('faint', '<div style="background: #0008"><p style="color: #333">x</p></div>'),
     ('alt', '<p>x</p><img alt=" " src="data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==">'),
     ('broken', '<p>x</p><img alt="x" src="data:image/png;base64,AAAA">'),
+    ('tiny', f'<p>x</p><img alt="x" width="50" src="{figure_of(150)}">'),
 ])
 def test_these_faults_would_have_been_found(browser, tmp_path, fault, body):
     path = tmp_path / 'page.html'

@@ -54,7 +54,8 @@ class InlinePage:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return (f'<iframe srcdoc="{escape(self.page)}" title="report" sandbox '
+        page = self.page.replace('<head>', '<head><base href="about:srcdoc">', 1)  # else links lead to the notebook's page
+        return (f'<iframe srcdoc="{escape(page)}" title="report" sandbox '
                 f'style="width: 100%; height: {self.height}px; border: 1px solid #888"></iframe>')
 
 
