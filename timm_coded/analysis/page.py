@@ -28,7 +28,8 @@ figcaption, .note { color: var(--quiet); }
     linear-gradient(to left, var(--shade), transparent) right / .8rem 100% no-repeat;
 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .15rem clamp(.4rem, 1.2vw, .7rem); border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th, td { padding: .15rem clamp(.4rem, 1.2vw, .7rem); border-bottom: 1px solid var(--line); }
+th, td { text-align: right; white-space: nowrap; }
 th.text, td.text, .facts * { text-align: left; }
 .facts th { font-weight: normal; color: var(--quiet); vertical-align: top; }
 .facts td { white-space: normal; }
@@ -54,7 +55,8 @@ class InlinePage:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        page = self.page.replace('<head>', '<head><base href="about:srcdoc">', 1)  # else links lead to the notebook's page
+        # without a base its links would lead to the notebook's own address
+        page = self.page.replace('<head>', '<head><base href="about:srcdoc">', 1)
         return (f'<iframe srcdoc="{escape(page)}" title="report" sandbox '
                 f'style="width: 100%; height: {self.height}px; border: 1px solid #888"></iframe>')
 
@@ -126,12 +128,13 @@ def render_table(table: Table) -> str:
         return f'<p>{title}: (empty)</p>'
     is_text = {name: any(isinstance(row[name], str) for row in table.rows) for name in table.rows[0]}
 
-    def cells(start: str, end: str, values: dict[str, str]) -> str:
+    def cells(tag: str, values: dict[str, str]) -> str:
         return '<tr>' + ''.join(
-            f'<{start}{" class=text" * is_text[name]}>{escape(text)}</{end}>' for name, text in values.items()) + '</tr>'
+            f'<{tag} class="text">{escape(text)}</{tag}>' if is_text[name] else f'<{tag}>{escape(text)}</{tag}>'
+            for name, text in values.items()) + '</tr>'
 
-    head = cells('th scope="col"', 'th', {name: name for name in is_text})
-    body = ''.join(cells('td', 'td', {name: shown(value) for name, value in row.items()}) for row in table.rows)
+    head = cells('th', {name: name for name in is_text})
+    body = ''.join(cells('td', {name: shown(value) for name, value in row.items()}) for row in table.rows)
     text = f'<div class="wide"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
     if len(table.rows) > OPEN_ROWS:
         return f'<details><summary>{title}: {len(table.rows)} rows</summary>{text}</details>'
