@@ -114,17 +114,28 @@ def test_operator_that_runs_on_the_host_is_warned_of_once():
 
 
 @pytest.mark.parametrize('workers, waited, expected', [
-    (4, 0.5, '50% waiting for data (4 cores load, 8.0 needed) | '),
-    (3, 0.25, '25% waiting for data (3 cores load, 4.0 needed) | '),
-    (1, 0.9, '90% waiting for data (1 core loads, 10.0 needed) | '),
-    (0, 0.75, '75% waiting for data (1 core loads, 3.0 needed) | '),  # 3 s to load for each that the device works
-    (0, 0.2, '20% waiting for data (1 core loads, 0.2 needed) | '),
-    (4, 0.001, '0% waiting for data | '),
+    (4, 0.5, '50% waiting for data (4 cores load, 8.0 needed)'),
+    (3, 0.25, '25% waiting for data (3 cores load, 4.0 needed)'),
+    (1, 0.9, '90% waiting for data (1 core loads, 10.0 needed)'),
+    (0, 0.75, '75% waiting for data (1 core loads, 3.0 needed)'),  # 3 s to load for each that the device works
+    (0, 0.2, '20% waiting for data (1 core loads, 0.2 needed)'),
+    (4, 0.001, '0% waiting for data'),
 ])
 def test_line_tells_how_many_cores_would_keep_the_device_busy(workers, waited, expected):
     progress = Progress(CountingReplica(), 1, 10, 8, 1, io.StringIO(), workers)
     progress.measure(2.0, 2.0 * waited)
-    assert expected in progress.training_line(5, {'loss': 1.0})
+    assert progress.training_line(5, {'loss': 1.0}).endswith(f' | {expected}')
+
+
+def test_live_line_tells_in_80_columns_when_the_run_will_end(monkeypatch):
+    monkeypatch.setenv('COLUMNS', '80')
+    stream = Terminal()
+    progress = Progress(CountingReplica(), 250, 8340, 1536, 50, stream)
+    progress.epoch = 100
+    progress.measure(0.5, 0.01)
+    progress.show(progress.training_line(4170, {'loss': 3.2, 'coding_loss': 0.1}))
+    assert len(stream.getvalue()) == 79
+    assert 'epoch 100/249 | [##########..........] 4170/8340 | ETA 173:10:15 | 3072 images' in stream.getvalue()
 
 
 def test_durations_read_as_on_a_clock():

@@ -6,8 +6,8 @@ from .models import WithEnergies, pack_grouped_convs, unpack_grouped_convs
 from .task import CodedClassificationTask
 
 __all__ = [
-    'CodingLoss', 'CodingScheme', 'coding_scheme', 'extract_classes', 'load_extracted', 'pack_grouped_convs',
-    'save_extracted', 'unpack_grouped_convs',
+    'CodedClassificationTask', 'CodingLoss', 'CodingScheme', 'WithEnergies', 'coding_scheme', 'extract_classes',
+    'load_extracted', 'pack_grouped_convs', 'save_extracted', 'unpack_grouped_convs',
 ]
 
 __version__ = '0.1.0'

@@ -111,15 +111,14 @@ class Progress:
         losses = [f'{name.replace("_", " ")} {mean:.4f}' for name, mean in means.items()]
         done = BAR_WIDTH * step // self.steps
         bar = f'[{"#" * done}{"." * (BAR_WIDTH - done)}]' if self.live else 'step'
-        parts = [f'epoch {self.epoch}/{self.epochs - 1}', f'{bar} {step}/{self.steps}', *losses]
-        if self.step_seconds:
+        parts = [f'epoch {self.epoch}/{self.epochs - 1}', f'{bar} {step}/{self.steps}']
+        if self.step_seconds:  # first what 80 columns must hold, as those of a notebook: a live line is cut there
             left = (self.epochs - self.epoch) * self.steps - step
             seconds = left * self.step_seconds + (self.epochs - self.epoch) * self.evaluation_seconds
-            parts += [
-                f'{self.batch_size / self.step_seconds:.0f} images/s',
-                f'{self.wait_seconds / self.step_seconds:.0%} waiting for data{self.cores_needed()}',
-                f'ETA {duration(seconds)}',
-            ]
+            parts += [f'ETA {duration(seconds)}', f'{self.batch_size / self.step_seconds:.0f} images/s']
+        parts += losses
+        if self.step_seconds:
+            parts.append(f'{self.wait_seconds / self.step_seconds:.0%} waiting for data{self.cores_needed()}')
         return ' | '.join(parts)
 
     def cores_needed(self) -> str:
