@@ -13,7 +13,7 @@ from matplotlib.path import Path as Curve
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-COLOURS = '#0072B2', '#C75300', '#00805C'  # after Okabe and Ito, for the colour-blind, dark enough for text; a class each
+COLOURS = '#0072B2', '#C75300', '#00805C'  # of the classes; after Okabe and Ito, for the colour-blind, as dark as text
 ALL, REST, TEXT, QUIET = '#5f6368', '#c9ccd1', '#202124', '#5f6368'  # greys
 WIDTH, LEFT, TOP, BOTTOM = 9.2, 1.3, 1.7, .85  # inches: margins around the dots; a page shows 830 pixels of width
 NUMBERS = .68  # right end of the subNNs' numbers
@@ -146,17 +146,15 @@ def draw_frame(axes: Axes, grid: Grid, blocks: Sequence[BlockPaths], title: str)
     """Title, names of stages, blocks and subNNs."""
     axes.text(.25, .32, title, fontsize=min(13, 13 * TITLE / len(title)), fontweight='bold', color=TEXT, va='center')
     subnns = len(grid.rows)
-    for y, line in (
-            (.62, f'Each column is a block of the network, each dot one of its {subnns} parallel sub-networks (subNNs).'),
-            (.84, 'An image of a class is worked on by the dots of its colour only; black points add up what they put '
-                  'out.')):
-        axes.text(.25, y, line, fontsize=9.5, color=QUIET, va='center')
+    axes.text(.25, .51, f'Each column is a block of the network, each dot one of its {subnns} parallel sub-networks '
+              '(subNNs).\nAn image of a class is worked on by the dots of its colour only; black points add up what they '
+              'put out.', fontsize=9.5, color=QUIET, va='top', linespacing=1.6)
     for stage in dict.fromkeys(block.stage for block in blocks):
         members = [index for index, block in enumerate(blocks) if block.stage == stage]
         x = grid.columns[members].mean()
-        actives = sorted({blocks[index].num_active for index in members})
+        actives = ' or '.join(map(str, sorted({blocks[index].num_active for index in members})))
         axes.text(x, TOP - .5, stage, fontsize=10, fontweight='bold', color=TEXT, ha='center', va='center')
-        axes.text(x, TOP - .3, f'{" or ".join(map(str, actives))} of {subnns}', fontsize=9, color=QUIET, ha='center', va='center')
+        axes.text(x, TOP - .3, f'{actives} of {subnns}', fontsize=9, color=QUIET, ha='center', va='center')
     for x, block in zip(grid.columns, blocks):
         axes.text(x, grid.rows[-1] + .26, block.index, fontsize=9, color=QUIET, ha='center', va='center')
     step = -(-subnns // 16)
@@ -180,11 +178,13 @@ def draw_ends(axes: Axes, grid: Grid, labels: Sequence[str]) -> None:
 
 def draw_legend(axes: Axes, count: int, y: float) -> None:
     """What the dots mean, where `count` classes are shown."""
-    entries: list[tuple[Sequence[Sequence[str]], str]] = [([[ALL]], 'works for every class')]
-    entries.append(([[colour] for colour in COLOURS[:count]], 'for this class' if count == 1 else 'for one of these only'))
-    if count > 1:
-        entries.append(([COLOURS[:count]], 'for both' if count == 2 else 'for several'))
-    entries.append(([[]], 'rests'))
+    shown = COLOURS[:count]
+    entries: list[tuple[Sequence[Sequence[str]], str]] = [
+        ([[ALL]], 'works for every class'),
+        ([[colour] for colour in shown], 'for this class' if count == 1 else 'for one of these only'),
+        *([([shown], 'for both' if count == 2 else 'for several')] if count > 1 else []),
+        ([[]], 'rests'),
+    ]
     x = NUMBERS
     for dots, text in entries:
         for colours in dots:

@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--min-distance', type=int, metavar='H_MIN',
         help='for --source search: the distance to reach (default: the largest that is found)')
-    parser.add_argument('--seed', type=INDEX, help='for --source search: the same seed gives the same words (default: 0)')
+    parser.add_argument('--seed', type=INDEX,
+                        help='for --source search: the same seed gives the same words (default: 0)')
     parser.add_argument('--output', type=Path, metavar='FILE', help='write the codewords to this file')
 
 

@@ -169,8 +169,8 @@ def read_names(path: Path, num_classes: int) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f'cannot read --class-names {path}: {error}') from error
     if len(names) != num_classes:
-        raise UserError(f'--class-names {path} has {len(names)} lines, the model {num_classes} classes: give one name a '
-                        'line')
+        raise UserError(f'--class-names {path} has {len(names)} lines, the model {num_classes} classes: give one name '
+                        'a line')
     return names
 
 

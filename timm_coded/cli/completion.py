@@ -6,7 +6,6 @@ import timm
 
 FILES = {'FILE', 'CHECKPOINT', 'OUTPUTS', 'IMAGE', 'JSON'}  # metavars
 FOLDERS = {'FOLDER', 'DATA_DIR'}
-MODELS = {'MODEL', 'MODEL_OR_CHECKPOINT'}
 
 
 def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
@@ -28,5 +27,11 @@ def complete(action: argparse.Action) -> None:
         action.complete = shtab.FILE  # type: ignore[attr-defined]  # which shtab looks for
     elif metavar in FOLDERS:
         action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
-    elif metavar in MODELS:
-        action.choices = timm.list_models(['coded_resnext*', 'resnext*'])
+    elif metavar == 'MODEL':
+        action.choices = models()
+    elif metavar == 'MODEL_OR_CHECKPOINT':
+        action.choices = [*shtab.Required.FILE, *models()]
+
+
+def models() -> list[str]:
+    return timm.list_models(['coded_resnext*', 'resnext*'])

@@ -26,7 +26,7 @@ timm-coded decode output/train/digits/analysis/outputs-validation.npz \\
     --checkpoint output/train/digits/model_best.pth.tar'''
 MARGINS = [rule.threshold for rule in RULES if isinstance(rule, Margin)]
 AGREEMENTS = [rule.count for rule in RULES if isinstance(rule, Agreement)]
-MEASUREMENT = ('margins', 'agreements', 'timed_batch_sizes', 'repeats', 'images', 'timed')  # flags that need --checkpoint
+MEASUREMENT = ('margins', 'agreements', 'timed_batch_sizes', 'repeats', 'images', 'timed')  # need --checkpoint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def step_of(args: argparse.Namespace, model: str, batch_size: int) -> Step:
-    return Step(model, batch_size, args.img_size, args.precision, args.mode == 'inference', args.replicas, args.num_classes)
+    inference = args.mode == 'inference'
+    return Step(model, batch_size, args.img_size, args.precision, inference, args.replicas, args.num_classes)
 
 
 def estimate_step(step: Step, chips: list[Chip], cache: Path) -> list[Estimate]:

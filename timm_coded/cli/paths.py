@@ -16,8 +16,8 @@ from timm_coded.train.flags import COUNT
 from timm_coded.train.trained import load_trained
 
 from .common import (
-    add_class_names_argument, add_json_argument, data_set_names, file_name, find_class, make_folder, print_json,
-    read_names, tell,
+    add_class_names_argument, add_json_argument, data_set_names, find_class, make_folder, print_json, read_names,
+    tell,
 )
 
 DESCRIPTION = (
@@ -32,9 +32,11 @@ SUFFIXES = '.png', '.svg'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('model', metavar='MODEL_OR_CHECKPOINT', help='a name of the registry, or a file of train_xla.py')
+    parser.add_argument('model', metavar='MODEL_OR_CHECKPOINT',
+                        help='a name of the registry, or a file of train_xla.py')
     parser.add_argument('--classes', nargs='+', required=True, metavar='CLASS', help='one to three, indices or names')
-    parser.add_argument('--num-classes', type=COUNT, metavar='K', help="of a model by its name; default: the model's own")
+    parser.add_argument('--num-classes', type=COUNT, metavar='K',
+                        help="of a model by its name; default: the model's own")
     add_class_names_argument(parser)
     parser.add_argument('--output', type=Path, metavar='FILE', default=Path('output/paths.png'),
                         help='.png or .svg; default: %(default)s')
