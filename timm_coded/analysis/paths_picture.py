@@ -147,8 +147,8 @@ def draw_frame(axes: Axes, grid: Grid, blocks: Sequence[BlockPaths], title: str)
     axes.text(.25, .32, title, fontsize=min(13, 13 * TITLE / len(title)), fontweight='bold', color=TEXT, va='center')
     subnns = len(grid.rows)
     axes.text(.25, .51, f'Each column is a block of the network, each dot one of its {subnns} parallel sub-networks '
-              '(subNNs).\nAn image of a class is worked on by the dots of its colour only; black points add up what they '
-              'put out.', fontsize=9.5, color=QUIET, va='top', linespacing=1.6)
+              '(subNNs).\nAn image of a class is worked on by the dots of its colour only; black points add up what '
+              'they put out.', fontsize=9.5, color=QUIET, va='top', linespacing=1.6)
     for stage in dict.fromkeys(block.stage for block in blocks):
         members = [index for index, block in enumerate(blocks) if block.stage == stage]
         x = grid.columns[members].mean()
