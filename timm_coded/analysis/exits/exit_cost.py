@@ -1,4 +1,5 @@
 """What leaving early saves: multiply-accumulates, counted, and time, measured."""
+import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import Iterable, Sequence
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import trange
 
+from timm_coded.codes.progress import is_live
 from timm_coded.models import CodedResNet
 
 from ..outputs import check_coded
@@ -165,7 +167,8 @@ def take_turns(
 ) -> dict[Rule | None, list[float]]:
     """Seconds of each network for all batches, in each repeat; by the networks' keys."""
     seconds: dict[Rule | None, list[float]] = {name: [] for name in networks}
-    for repeat in trange(repeats + 1, desc=f'time, batches of {len(batches[0])}', disable=None, leave=False):
+    hidden = not is_live(sys.stderr)
+    for repeat in trange(repeats + 1, desc=f'time, batches of {len(batches[0])}', disable=hidden, leave=False):
         for name, network in networks.items():
             taken = time_call(partial(run_batches, network, batches), batches[0].device) / 1000
             if repeat:  # the first warms up
