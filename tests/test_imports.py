@@ -11,11 +11,7 @@ PACKAGE = ROOT / 'timm_coded'
 SOURCES = sorted(PACKAGE.rglob('*.py')) + [ROOT / 'train_xla.py']
 
 # What each part may import of the others: codes <- models <- loss, analysis <- train <- cli, train_xla.py,
-<<<<<<< HEAD
-# and speed <- tpu, hub between train and cli, export between models and cli.
-=======
-# speed <- tpu between train and cli, and task, for the loops of others, on loss.
->>>>>>> trainers
+# speed <- tpu and hub between train and cli, export between models and cli; task, for the loops of others, on loss.
 ALLOWED = {
     'codes': {'codes'},
     'models': {'codes', 'models'},

@@ -13,6 +13,11 @@ from .peers import Alone, Processes, leave
 from .plain import TorchReplica
 from .xla import XlaReplica, has_tpu, launch_on_chips, one_thread
 
+__all__ = [
+    'Alone', 'Processes', 'Replica', 'TorchReplica', 'XlaMesh', 'XlaReplica', 'check_device', 'create', 'has_tpu',
+    'launch_on_chips', 'leave', 'one_thread',
+]
+
 Replica = XlaReplica | TorchReplica
 
 
