@@ -91,8 +91,8 @@ def test_same_flag_means_the_same_in_all_commands():
         for action in subparsers.choices[name]._actions:
             for flag in action.option_strings:
                 takes = str(action.metavar).partition('.')[0]
-                bounds = action.type.__qualname__ + str(id(action.type)) if callable(action.type) else None
-                uses[flag][name] = action.option_strings, takes, bounds, action.const, action.dest
+                choices = sorted(set(action.choices or ()) - {'both'})  # of --mode, where a table has room for both
+                uses[flag][name] = action.option_strings, takes, choices, action.dest
     folders = {name for name, use in uses['--output'].items() if use[1] == 'FOLDER'}
     assert set(uses['--output']) - folders == {'codes', 'paths', 'extract'}  # which make one file; the rest is beside it
     assert {uses['--output'][name][1] for name in ('codes', 'paths', 'extract')} == {'FILE'}
