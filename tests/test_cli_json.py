@@ -64,8 +64,8 @@ def test_paths_are_listed(tmp_path, capsys):
 
 
 def test_measurements_of_models_are_printed(tmp_path, capsys):
-    found = printed(capsys, 'benchmark', 'resnext11_10x11d', '--num-classes', 10, '--img-size', 12, '-b', 2, '--repeats',
-                    2, '--mode', 'inference', '--output', tmp_path)
+    found = printed(capsys, 'benchmark', 'resnext11_10x11d', '--num-classes', 10, '--img-size', 12, '-b', 2,
+                    '--repeats', 2, '--mode', 'inference', '--output', tmp_path)
     assert found['benchmark']['tables']['speed']['rows'][0]['model'] == 'resnext11_10x11d'
 
 
