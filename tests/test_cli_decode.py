@@ -42,7 +42,7 @@ def test_decode_tells_tables_and_curves_from_outputs_alone(outputs_file, tmp_pat
 
 def test_decode_runs_the_checkpoint_that_made_the_outputs(outputs_file, digits_checkpoint, tmp_path, one_thread):
     assert main(['decode', str(outputs_file), '--checkpoint', str(digits_checkpoint), '--output', str(tmp_path),
-                 '--margins', '0', '0.1', '--agreements', '2', '--batch-sizes', '32', '--repeats', '2', '--timed', '32',
+                 '--margins', '0', '0.1', '--agreements', '2', '--timed-batch-sizes', '32', '--repeats', '2', '--timed', '32',
                  '--images', '1000']) == 0
     rows = {row['rule']: row for row in table(tmp_path / 'exits.csv')}
     assert list(rows) == ['whole network', 'margin 0', 'margin 0.1', 'agreement 2']
@@ -53,7 +53,7 @@ def test_decode_runs_the_checkpoint_that_made_the_outputs(outputs_file, digits_c
 
 
 def test_calibrator_of_the_command_calibrates_new_images(outputs_file, digits_checkpoint, tmp_path, capsys):
-    assert main(['calibrate', str(outputs_file), '--splits', '3', '--output', str(tmp_path)]) == 0
+    assert main(['calibrate', str(outputs_file), '--draws', '3', '--output', str(tmp_path)]) == 0
     assert len(table(tmp_path / 'calibration.csv')) == 6 and (tmp_path / 'reliability.png').exists()
     assert 'Table 6' in json.loads((tmp_path / 'calibrate.json').read_text())['tables']['calibration']['title']
     calibrator = load_calibrator(tmp_path / 'calibrator.json')
@@ -81,7 +81,7 @@ def test_outputs_of_other_images_are_not_run_beside_these(outputs_file, digits_c
     (['--checkpoint', 'CHECKPOINT', '--margins', 'nan'], 'expected a number from 0 to 1'),
     (['--checkpoint', 'CHECKPOINT', '--agreements', '4'], 'there are 3'),
     (['--margins', '0.1'], '--margins is for running the network: give --checkpoint'),
-    (['--batch-sizes', '2'], '--batch-sizes is for running the network'),
+    (['--timed-batch-sizes', '2'], '--timed-batch-sizes is for running the network'),
     (['somewhere'], 'DATA_DIR is for running the network'),
     (['--split', 'train'], '--split is for running the network'),
     (['--use-ema'], '--use-ema is for running the network'),
@@ -134,5 +134,5 @@ def test_calibrate_tells_bad_input_in_one_line(drawn_file, capsys, spoil):
 
 
 def test_calibrate_needs_splits_enough(drawn_file, capsys):
-    assert main(['calibrate', str(drawn_file), '--splits', '1']) == 2
+    assert main(['calibrate', str(drawn_file), '--draws', '1']) == 2
     assert 'splits is 1' in capsys.readouterr().err

@@ -42,7 +42,7 @@ def test_files_give_the_outputs_of_the_checkpoint(model, weights, tmp_path, caps
     program, onnx = tmp_path / 'new' / 'net.pt2', tmp_path / 'other' / 'net.onnx'
     assert as_coded(weights, '--torch-export', program, '--onnx', onnx, '--energies', '--img-size', 16,
                     '--class-names', tmp_path / 'names.txt') == 0
-    out = capsys.readouterr().out
+    out = capsys.readouterr().err
     assert f'exported: {program}, ' in out and f'exported: {onnx}, ' in out and out.count('images of 16 pixels') == 2
     images = torch.randn(4, 3, 16, 16)
     logits, energies = model.forward_energies(images)
@@ -72,7 +72,7 @@ def test_stablehlo_takes_the_batch_that_was_asked_for(weights, tmp_path, capsys,
     monkeypatch.setattr('timm_coded.cli.export_flags.export_stablehlo', write)  # itself is tested by its own name
     folder = tmp_path / 'new' / 'net'
     assert as_coded(weights, '--stablehlo', folder, '--stablehlo-batch-size', 3) == 0
-    assert asked == [(32, folder, False, 3)] and ', 3 images of 32 pixels' in capsys.readouterr().out
+    assert asked == [(32, folder, False, 3)] and ', 3 images of 32 pixels' in capsys.readouterr().err
 
 
 def test_file_with_other_outputs_is_one_line_and_not_left(weights, tmp_path, capsys, monkeypatch):
@@ -107,7 +107,6 @@ def test_wrong_input_is_one_line_and_writes_nothing(weights, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'full').mkdir()
     (tmp_path / 'full' / 'file').touch()
-    monkeypatch.setattr('timm_coded.cli.export.class_names_of', lambda trained, names: [])
     try:
         status = as_coded(weights, *args)
     except SystemExit as error:

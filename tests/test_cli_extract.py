@@ -36,7 +36,7 @@ def test_one_class_with_its_threshold_and_exports(digits_checkpoint, trained, tm
     thresholds.write_text(json.dumps({'fingerprint': fingerprint(trained.model), 'thresholds': {'3': 1.5}}))
     path = tmp_path / 'new' / 'three.pth'
     assert extract(
-        digits_checkpoint, '--classes', 3, '--output', path, '--thresholds', thresholds, '--latency-repeats', 2,
+        digits_checkpoint, '--classes', 3, '--output', path, '--thresholds', thresholds, '--repeats', 2,
         '--torch-export', tmp_path / 'p' / 'three.pt2', '--onnx', tmp_path / 'o' / 'three.onnx') == 0
     out, err = capsys.readouterr()
     assert err == '' and f'network: {path}' in out
@@ -58,7 +58,7 @@ def test_one_class_with_its_threshold_and_exports(digits_checkpoint, trained, tm
 
 
 def test_stored_config_makes_the_images_of_the_evaluation(digits_checkpoint, trained, tmp_path):
-    assert extract(digits_checkpoint, '--classes', 3, '--latency-repeats', 0, '--output', tmp_path / 'net.pth') == 0
+    assert extract(digits_checkpoint, '--classes', 3, '--repeats', 0, '--output', tmp_path / 'net.pth') == 0
     config = timm_coded.load_extracted(tmp_path / 'net.pth').extracted.data_config
     assert config['input_size'] == (3, 8, 8)
     images = trained.images()
@@ -68,7 +68,7 @@ def test_stored_config_makes_the_images_of_the_evaluation(digits_checkpoint, tra
 
 
 def test_several_classes_with_their_accuracy(digits_checkpoint, trained, tmp_path):
-    assert extract(digits_checkpoint, '--classes', 7, 1, '--accuracy', '--latency-repeats', 0,
+    assert extract(digits_checkpoint, '--classes', 7, 1, '--accuracy', '--repeats', 0,
                    '--output', tmp_path / 'two.pth') == 0
     network = timm_coded.load_extracted(tmp_path / 'two.pth')
     assert network.extracted.classes == [7, 1] and network.extracted.threshold is None
@@ -92,7 +92,7 @@ def test_several_classes_with_their_accuracy(digits_checkpoint, trained, tmp_pat
 def test_classes_are_found_by_name(digits_checkpoint, tmp_path, monkeypatch, capsys):
     names = ['nought', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'one']
     monkeypatch.setattr('timm_coded.train.trained.class_names', lambda images: names)
-    output = '--output', tmp_path / 'net.pth', '--latency-repeats', '0'
+    output = '--output', tmp_path / 'net.pth', '--repeats', '0'
     assert extract(digits_checkpoint, '--classes', 'seven', 1, 'nought', *output) == 0
     about = timm_coded.load_extracted(tmp_path / 'net.pth').extracted
     assert about.classes == [7, 1, 0] and about.class_names == ['seven', 'one', 'nought']
@@ -107,9 +107,9 @@ def test_classes_are_found_by_name(digits_checkpoint, tmp_path, monkeypatch, cap
 def test_files_go_beside_the_checkpoint_by_default(digits_checkpoint, tmp_path):
     copied = tmp_path / 'net.pth.tar'
     copied.write_bytes(digits_checkpoint.read_bytes())
-    assert extract(copied, '--classes', 3, 0, '--latency-repeats', 0) == 0
+    assert extract(copied, '--classes', 3, 0, '--repeats', 0) == 0
     assert {path.name for path in (tmp_path / 'analysis').iterdir()} == {'extracted-3-0.pth', 'extracted-3-0'}
-    assert extract(copied, '--classes', *range(9), '--latency-repeats', 0) == 0
+    assert extract(copied, '--classes', *range(9), '--repeats', 0) == 0
     assert timm_coded.load_extracted(tmp_path / 'analysis' / 'extracted-9-classes.pth').num_classes == 9
 
 
@@ -120,7 +120,7 @@ def test_files_go_beside_the_checkpoint_by_default(digits_checkpoint, tmp_path):
     (['--classes'], 'expected at least one argument'),
     ([], 'the following arguments are required: --classes'),
     (['--classes', '3', '--accuracy'], 'name two classes or more'),
-    (['--classes', '3', '--latency-repeats', '-1'], 'must be at least 0, got -1'),
+    (['--classes', '3', '--repeats', '-1'], 'must be at least 0, got -1'),
     (['--classes', '3', '--thresholds', 'none.json'], 'none.json: No such file'),
     (['--classes', '3', '4', '--thresholds', 'foreign.json'], 'extract the classes one by one'),
     (['--classes', '3', '--thresholds', 'foreign.json'], 'thresholds of another model (abc'),
@@ -169,7 +169,7 @@ def test_weights_with_a_scheme_and_ratios_of_their_own(tmp_path):
     model = timm.create_model('coded_resnext11_10x11d', num_classes=12, scheme_source='search').eval()
     torch.save(model.state_dict(), tmp_path / 'net.pth')
     assert extract(tmp_path / 'net.pth', '--model', 'coded_resnext11_10x11d', '--classes', 11, '--img-size', 16,
-                   '--latency-repeats', 0) == 0
+                   '--repeats', 0) == 0
     network = timm_coded.load_extracted(tmp_path / 'analysis' / 'extracted-11.pth')
     assert network.extracted.data_config['input_size'] == (3, 16, 16) and network.extracted.num_classes == 12
     x = torch.randn(2, 3, 16, 16)

@@ -15,7 +15,7 @@ def rows_of(path):
 
 
 def test_made_and_given_images_are_measured_in_all_ways(tmp_path, capsys):
-    small = ['-b', '2', '--img-size', '32', '--eval-img-size', '48', '--rounds', '2']
+    small = ['-b', '2', '--img-size', '32', '--eval-img-size', '48', '--repeats', '2']
     make_image_folder(tmp_path / 'images', {'cat': 8, 'dog': 8}, (80, 64))
     for name, argv, words in (
             ('made', ['--device-rate', '1000', '-j', '0', '1'], 'JPEG files made on the spot'),
@@ -40,11 +40,11 @@ def test_made_and_given_images_are_measured_in_all_ways(tmp_path, capsys):
 @pytest.mark.parametrize('argv, message', [
     (['/no/such/folder'], 'there is no folder /no/such/folder'),
     (['--workers', '4096'], '--workers 4096: there are'),
-    (['--rounds', '0'], 'must be at least 1'),
+    (['--repeats', '0'], 'must be at least 1'),
     (['--device-rate', 'fast'], "'fast'"),
 ])
 def test_bad_input_is_told_in_one_line(tmp_path, capsys, argv, message):
-    with pytest.raises(SystemExit) if argv[0] in ('--rounds', '--device-rate') else pytest.MonkeyPatch.context():
+    with pytest.raises(SystemExit) if argv[0] in ('--repeats', '--device-rate') else pytest.MonkeyPatch.context():
         assert main(['input', *argv, '--output', str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count('\n') == 1

@@ -20,7 +20,10 @@ from timm_coded.train.args import parse_args
 from timm_coded.train.checkpoint import Checkpoints
 from timm_coded.train.trained import load_trained
 
-pytestmark = pytest.mark.usefixtures('one_thread')
+pytestmark = [
+    pytest.mark.usefixtures('one_thread'),
+    pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes"),  # of huggingface_hub's own upload
+]
 IMAGES = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 # as a user does it, with nothing of this machine but the Hub
@@ -145,19 +148,20 @@ def test_folder_is_loaded_by_timm_and_its_code_example_runs(checkpoint, trained,
         image = trained.images().image(0)[0]
         torch.testing.assert_close(found['images'], image)
         logits, energies = trained.model.forward_energies(image)
-        assert torch.equal(found['logits'], logits)
+        torch.testing.assert_close(found['logits'], logits, rtol=1e-4, atol=1e-4)
         last = trained.model.coded_blocks[-1]
         assert torch.equal(found['early'], early_decode(energies[-1], trained.model.codewords(last)))
         small = timm_coded.extract_classes(trained.model, [0])
-        assert torch.equal(found['small'](image), small(image))
+        torch.testing.assert_close(found['small'](image), small(image), rtol=1e-4, atol=1e-4)
 
 
 def test_recipe_makes_the_same_run(checkpoint, tmp_path):
     push(checkpoint, '--folder', tmp_path / 'digits')
     made = vars(parse_args(['--config', str(tmp_path / 'digits' / 'recipe.yaml')]))
     run = torch.load(checkpoint, weights_only=True)['args']
-    different = {name for name in run if name not in ('config', 'output', 'log_interval', 'workers', 'checkpoint_hist')
-                 and run[name] != made[name] and [*run[name]] != [*made[name]]}
+    of_one_machine = 'config', 'output', 'experiment', 'log_interval', 'workers', 'checkpoint_hist'
+    different = {name for name in run if name not in of_one_machine and run[name] != made[name]
+                 and [*run[name]] != [*made[name]]}
     assert not different
     text = (tmp_path / 'digits' / 'recipe.yaml').read_text()
     assert str(checkpoint.parents[1]) not in text and text in card_of(tmp_path / 'digits').text
@@ -220,13 +224,13 @@ def test_scheme_files_go_with_the_model(changed, trained, tmp_path, caplog):
 
 
 @pytest.mark.parametrize('source', ['paper', 'search'])
-def test_other_schemes_are_made_again_without_a_word(tmp_path, capfd, source):
+def test_other_schemes_are_made_again_without_a_word(tmp_path, caplog, source):
     model = timm.create_model('coded_resnext11_10x11d', scheme_source=source)
     torch.save(model.state_dict(), tmp_path / 'net.pth')
     assert push(tmp_path / 'net.pth', '--model', 'coded_resnext11_10x11d', '--folder', tmp_path / 'net') == 0
     loaded = timm.create_model(f'local-dir:{tmp_path / "net"}', pretrained=True)
     assert all(torch.equal(loaded.codewords(block), model.codewords(block)) for block in model.coded_blocks)
-    warned = 'differs from the model' in capfd.readouterr().err
+    warned = 'differs from the model' in caplog.text
     assert warned == (source == 'search')  # which is not searched for again: that can take minutes
 
 
@@ -306,19 +310,17 @@ def test_what_the_hub_refuses_is_one_line(hub, checkpoint, monkeypatch, capsys, 
     (['--folder', 'new', '--keep-card'], '--private and --keep-card are of a repository'),
     (['--folder', 'new', '--license', 'My own'], "expected the Hub's name of a licence"),
     (['--folder', 'new', '--class-names', 'none.txt'], 'cannot read --class-names none.txt'),
-    (['--folder', 'new', '--class-names', 'full/file'], 'has 2 names, the model of'),
-    (['--folder', 'new', '--class-names', 'twice.txt'], "'a' is there 2 times"),
+    (['--folder', 'new', '--class-names', 'full/file'], 'has 2 lines, the model 10 classes'),
     (['--folder', 'new', '--model', 'coded_resnext11_10x12d'], 'did you mean'),
 ])
 def test_wrong_input_is_one_line_and_writes_nothing(checkpoint, tmp_path, monkeypatch, capsys, args, message):
     monkeypatch.chdir(tmp_path)
     Path('full').mkdir()
     Path('full/file').write_text('a\nb\n')
-    Path('twice.txt').write_text('a\nb\na\n')
     assert push(checkpoint, *args) == 2
     out, err = capsys.readouterr()
     assert message in err and len(err.splitlines()) == 1 and out == ''
-    assert {path.name for path in tmp_path.iterdir()} == {'full', 'twice.txt'}
+    assert {path.name for path in tmp_path.iterdir()} == {'full'}
 
 
 def test_files_that_are_no_checkpoint_are_one_line(tmp_path, capsys):
@@ -332,7 +334,7 @@ def test_files_that_are_no_checkpoint_are_one_line(tmp_path, capsys):
 def test_class_names_that_are_no_longer_to_be_had_are_told(changed, tmp_path, capsys):
     path = changed(args={'dataset': '', 'data_dir': '/no/such/folder'})
     assert push(path, '--folder', tmp_path / 'net') == 0
-    assert 'without class names (' in capsys.readouterr().err
+    assert 'without class names, as' in capsys.readouterr().err
     loaded = timm.create_model(f'local-dir:{tmp_path / "net"}', pretrained=True)
     assert 'label_names' not in loaded.pretrained_cfg
     assert "the run's own image folders" in card_of(tmp_path / 'net').text

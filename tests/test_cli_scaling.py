@@ -9,7 +9,7 @@ from timm_coded.cli.main import main
 
 @pytest.mark.parametrize('argv, said', [
     (['--slices', 'v5e-7'], "there is no slice 'v5e-7'"),
-    (['--slices', 'v5e-256', '--global-batch', '100'], 'cannot be spread evenly'),
+    (['--slices', 'v5e-256', '--global-batch-size', '100'], 'cannot be spread evenly'),
     (['resnett18'], 'resnett18'),
     (['--input-rate', '0'], 'at least'),
 ])
@@ -24,7 +24,7 @@ def test_wrong_input_is_told_in_a_line(argv, said, capsys, tmp_path):
 
 @pytest.mark.slow
 def test_table(tmp_path):
-    done = run_command('scaling', 'test_resnet', '--slices', 'v2-8', '--micro-batch', '2', '--global-batch', '16',
+    done = run_command('scaling', 'test_resnet', '--slices', 'v2-8', '--batch-size', '2', '--global-batch-size', '16',
                        '--img-size', '32', '--num-classes', '10', '--output', tmp_path)
     assert done.returncode == 0, done.stderr
     row, = json.loads((tmp_path / 'scaling.json').read_text())['tables']['scaling']['rows']

@@ -86,7 +86,7 @@ def test_a_global_batch_that_cannot_be_spread_is_refused(devices):
 
 
 def test_shares_that_are_no_multiple_of_the_micro_batch_are_refused():
-    with pytest.raises(UserError, match='no multiple of --micro-batch 100'):
+    with pytest.raises(UserError, match='no multiple of --batch-size 100'):
         plans(Recipe(micro_batch=100), 8)
 
 

@@ -51,14 +51,17 @@ class Findings:
             Picture(f'{one.name}-{suffix}', f'{one.title}, {words}', one.figure) for one in self.pictures]
         return Findings(f'{self.name}-{suffix}', f'{self.title}, {words}', tables, pictures, self.notes)
 
+    def content(self) -> dict[str, Any]:
+        """Title, notes and tables, as the JSON file has them."""
+        tables = {table.name: {'title': table.title, 'rows': table.rows} for table in self.tables}
+        return {'title': self.title, 'notes': self.notes, 'tables': tables}
+
     def write(self, folder: str | Path) -> list[Path]:
         """Writes a CSV file for each table, a PNG for each picture and one JSON for all numbers; returns the paths."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / f'{self.name}.json']
-        tables = {table.name: {'title': table.title, 'rows': table.rows} for table in self.tables}
-        content = {'title': self.title, 'notes': self.notes, 'tables': tables}
-        paths[0].write_text(json.dumps(content, indent=1, allow_nan=False, default=as_plain) + '\n')
+        paths[0].write_text(json.dumps(self.content(), indent=1, allow_nan=False, default=as_plain) + '\n')
         for table in self.tables:
             paths.append(folder / f'{table.name}.csv')
             with open(paths[-1], 'w', newline='') as file:

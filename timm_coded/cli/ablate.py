@@ -12,9 +12,9 @@ from .common import (
 
 DESCRIPTION = (
     'Accuracy of a coded network with 0, 1, ... or all active subNNs, and with 0, 1, ... or all inactive ones, removed '
-    'from a block, for one block after the other (Section 4.2, Fig. 2a and 9). '
-    'Example: timm-coded ablate output/train/digits/model_best.pth.tar --blocks layer2.2 layer3.1'
+    'from a block, for one block after the other (Section 4.2, Fig. 2a and 9).'
 )
+EXAMPLE = 'timm-coded ablate output/train/digits/model_best.pth.tar --blocks layer2.2 layer3.1'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser)
     group = parser.add_argument_group('removal')
     group.add_argument('--blocks', nargs='+', metavar='BLOCK', help='coded blocks; default: all')
-    group.add_argument('--draws', type=COUNT, default=5,
+    group.add_argument('--draws', type=COUNT, default=5, metavar='N',
                        help='how often to draw which subNNs a sample loses; default: 5')
     group.add_argument('--seed', type=INDEX, default=0, help='of the draws; default: 0')
     add_output_argument(parser)
@@ -33,5 +33,5 @@ def run(args: argparse.Namespace) -> int:
     check_coded(trained.model)
     blocks = check_blocks(args.blocks, trained.model.coded_blocks)
     folder = output_folder(args)
-    publish(ablate(trained.model, open_images(args, trained), blocks, args.draws, args.seed), folder)
+    publish(ablate(trained.model, open_images(args, trained), blocks, args.draws, args.seed), folder, args.json)
     return 0

@@ -10,14 +10,15 @@ from timm_coded.train import replicas
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 
-from .common import make_folder, publish
+from .common import add_device_argument, add_output_argument, make_folder, publish
 
 DESCRIPTION = (
     'Measures training steps and inference of models side by side: time, images/s, ratios pair by pair, peak memory, '
-    'parameters and multiply-accumulates (Table 5). On a GPU, a few minutes: timm-coded benchmark --device cuda '
-    '--batch-size 64 192 --precision bf16 --channels-last, and again with --compile. OMP_NUM_THREADS=N sets the '
-    'threads of a CPU. Example: timm-coded benchmark resnext50_32x4d coded_resnext50_32x4d --batch-size 8 32'
+    'parameters and multiply-accumulates (Table 5). OMP_NUM_THREADS=N sets the threads of a CPU.'
 )
+EXAMPLE = '''\
+timm-coded benchmark resnext50_32x4d coded_resnext50_32x4d --batch-size 8 32
+timm-coded benchmark --device cuda --batch-size 64 192 --precision bf16 --channels-last   # then with --compile too'''
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         f'are compared with; {forms}; default: {" ".join(default_names("xla"))}, of which the fourth '
                         'on XLA only')
     parser.add_argument('--mode', default='both', choices=['train', 'inference', 'both'], help='default: %(default)s')
-    parser.add_argument('--device', default='cpu', choices=['cpu', 'cuda', 'xla', 'auto'],
-                        help="default: cpu; 'auto' is the first of xla, cuda, cpu that is there")
+    add_device_argument(parser)
     parser.add_argument('-b', '--batch-size', type=COUNT, nargs='+', default=[8], metavar='B',
                         help='one or more; default: 8')
     parser.add_argument('--img-size', type=COUNT, nargs='+', metavar='PIXELS',
@@ -38,8 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--compile', action='store_true', help='by torch.compile; not on XLA')
     parser.add_argument('--repeats', type=COUNT, default=10, metavar='N', help='times of each; default: %(default)s')
     parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='default: %(default)s')
-    parser.add_argument('--output', type=Path, metavar='FOLDER', default=Path('output/benchmark'),
-                        help='where the files go; default: %(default)s')
+    add_output_argument(parser, Path('output/benchmark'))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     modes = {'train': ['training'], 'inference': ['inference'], 'both': ['training', 'inference']}[args.mode]
     cases = make_cases(modes, unique(args.batch_size), unique(args.img_size or []))
     folder = make_folder(args.output)
-    publish(run_benchmark(args.models or default_names(setting.device), cases, setting, args.repeats), folder)
+    findings = run_benchmark(args.models or default_names(setting.device), cases, setting, args.repeats)
+    publish(findings, folder, args.json)
     return 0
 
 

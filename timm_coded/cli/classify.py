@@ -11,16 +11,16 @@ from timm_coded.train.trained import Images, Trained, load_trained
 
 from .common import (
     add_checkpoint_arguments, add_data_arguments, add_output_argument, find_class, open_foreign, open_images,
-    open_trained, output_folder, publish,
+    open_trained, output_folder, publish, tell,
 )
 
 DESCRIPTION = (
     'The binary classifier of a class is the coded network without the subNNs that are inactive for the class, in all '
     'blocks. Finds its threshold, of the highest F1 on the training images, and its precision, recall and F1 on '
     '--split (Section 4.3), and writes the thresholds to classifiers.json, for extract. The coded blocks run once for '
-    'each class and image: where that is too much, --classes and --train-limit. '
-    'Example: timm-coded classify output/train/digits/model_best.pth.tar --foreign letters'
+    'each class and image: where that is too much, --classes and --train-limit.'
 )
+EXAMPLE = 'timm-coded classify output/train/digits/model_best.pth.tar --foreign letters'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                             'on all')
     group.add_argument('--foreign', metavar='DATASET[:DATA_DIR]',
                        help='images of none of the classes, as negatives beside those of other classes')
-    group.add_argument('--draws', type=COUNT, default=10,
+    group.add_argument('--draws', type=COUNT, default=10, metavar='N',
                        help='how often to draw 9 negatives for each positive; default: 10')
-    group.add_argument('--seed', type=INDEX, default=0, help='of all draws; default: 0')
+    group.add_argument('--seed', type=INDEX, default=0, help='of the draws; default: 0')
     add_stock_arguments(parser)
     add_output_argument(parser)
 
@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
         args.train_limit, args.draws, args.seed)
     path = folder / 'classifiers.json'
     thresholds.save(path)
-    publish(findings, folder)
-    print(f'thresholds of {len(classes)} classifiers: {path}')
+    publish(findings, folder, args.json)
+    tell(f'thresholds of {len(classes)} classifiers: {path}')
     return 0
 
 

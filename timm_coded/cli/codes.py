@@ -7,25 +7,28 @@ from pathlib import Path
 from timm_coded.codes import coding_scheme
 from timm_coded.codes.scheme_file import scheme_to_text
 from timm_coded.codes.sources import SOURCES
+from timm_coded.train.flags import COUNT, INDEX
 
 DESCRIPTION = (
     'Makes a coding scheme and tells its minimum distance, what the bounds allow, and its column sums. '
     'The codewords go to --output, or else to stdout with the figures on stderr, so that they can be '
     'piped; either way they can be given to a model as a scheme file.'
 )
+EXAMPLE = 'timm-coded codes --num-classes 1000 --num-subnns 32 --num-active 8 --output scheme.txt'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--num-classes', type=int, required=True, metavar='K', help='codewords')
-    parser.add_argument('--num-subnns', type=int, required=True, metavar='N', help='length of the codewords')
-    parser.add_argument('--num-active', type=int, required=True, metavar='N_ACT', help='ones in every codeword')
+    parser.add_argument('--num-classes', type=COUNT, required=True, metavar='K', help='codewords')
+    parser.add_argument('--num-subnns', type=COUNT, required=True, metavar='N', help='length of the codewords')
+    parser.add_argument('--num-active', type=COUNT, required=True, metavar='N_ACT', help='ones in every codeword')
     parser.add_argument(
         '--source', choices=SOURCES, default='optimal',
         help="closed forms; the schemes of the paper; or the paper's Algorithm 1 (default: %(default)s)")
     parser.add_argument(
         '--min-distance', type=int, metavar='H_MIN',
         help='for --source search: the distance to reach (default: the largest that is found)')
-    parser.add_argument('--seed', type=int, help='for --source search: the same seed gives the same words (default: 0)')
+    parser.add_argument('--seed', type=INDEX,
+                        help='for --source search: the same seed gives the same words (default: 0)')
     parser.add_argument('--output', type=Path, metavar='FILE', help='write the codewords to this file')
 
 

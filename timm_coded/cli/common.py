@@ -1,10 +1,12 @@
 """What the commands share: flags for a checkpoint and its images, and where findings go."""
 import argparse
 import difflib
+import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Iterable, Sequence
 
-from timm_coded.analysis.findings import Findings
+from timm_coded.analysis.findings import Findings, as_plain
 from timm_coded.analysis.outputs import Outputs, collect_outputs
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT, INDEX
@@ -23,10 +25,14 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser, required: bool = T
                                        'train_xla.py wrote it')
     group.add_argument('--use-ema', action='store_true', help='take the moving average of the weights')
     if device:
-        group.add_argument('--device', default='cpu', choices=['cpu', 'cuda', 'xla', 'auto'],
-                           help="default: cpu; 'auto' is the first of xla, cuda, cpu that is there")
+        add_device_argument(group)
     else:
         parser.set_defaults(device='cpu')
+
+
+def add_device_argument(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument('--device', default='cpu', choices=['auto', 'xla', 'cpu', 'cuda'],
+                        help="default: cpu; 'auto' is the first of xla, cuda, cpu that is there")
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,15 +41,23 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('images')
     group.add_argument('--dataset', help="as for train_xla.py; default: the training's")
     group.add_argument('--split', default='validation', help='default: validation')
-    group.add_argument('--img-size', type=COUNT, help='pixels; default: those of the evaluation while training')
+    group.add_argument('--img-size', type=COUNT, metavar='PIXELS',
+                       help='default: that of the evaluation while training')
     group.add_argument('--skip-corrupt', type=INDEX, metavar='N', help="default: the training's, 0 but for that")
-    group.add_argument('-b', '--batch-size', type=COUNT, help="default: the training's of evaluation")
-    group.add_argument('-j', '--workers', type=INDEX, help="loader processes; default: the training's")
+    group.add_argument('-b', '--batch-size', type=COUNT, metavar='B', help="default: the training's of evaluation")
+    group.add_argument('-j', '--workers', type=INDEX, metavar='N', help="loader processes; default: the training's")
 
 
-def add_output_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--output', type=Path, metavar='FOLDER',
-                        help='where the files go; default: a folder `analysis` beside the input')
+def add_output_argument(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
+    """--output of a command with several files, by default beside its input, and --json."""
+    parser.add_argument('--output', type=Path, metavar='FOLDER', default=default,
+                        help=f'where the files go; default: {default or "a folder `analysis` beside the input"}')
+    add_json_argument(parser)
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--json', action='store_true',
+                        help="print the tables as JSON: an object with what each NAME.json holds, by NAME")
 
 
 def open_trained(args: argparse.Namespace) -> Trained:
@@ -106,16 +120,69 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def publish(findings: Findings, folder: Path) -> None:
-    """Writes all files and prints the tables; in this order, so that a pipe that ends early costs no file."""
-    paths = findings.write(folder)
-    print(findings.text())
-    print('\nwritten: ' + ', '.join(map(str, paths)))
+def publish(findings: Findings, folder: Path, as_json: bool = False) -> None:
+    """Writes all files and prints the tables, as text or as JSON."""
+    publish_all([findings], folder, as_json)
+
+
+def publish_all(found: Iterable[Findings], folder: Path, as_json: bool) -> None:
+    """The same for several, each as soon as it is there; files first, so that a pipe that ends early costs none."""
+    contents = {}
+    for findings in found:
+        paths = findings.write(folder)
+        if not as_json:
+            print(findings.text() + '\n', flush=True)
+        contents[findings.name] = findings.content()
+        tell('written: ' + ', '.join(map(str, paths)))
+    if as_json:
+        print_json(contents)
+
+
+def print_json(contents: dict) -> None:
+    print(json.dumps(contents, indent=1, allow_nan=False, default=as_plain), flush=True)
+
+
+def tell(text: str) -> None:
+    """What is not the result itself: on stderr, out of the way of who pipes the result on."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def check_once(models: Sequence[str]) -> None:
+    """Raises UserError: a model is named twice, and the rows of a table would not tell which is which."""
+    doubles = sorted({name for name in models if models.count(name) > 1})
+    if doubles:
+        raise UserError(f'{", ".join(doubles)} is named twice: name each model once')
 
 
 def file_name(text: str) -> str:
     """`text` as part of a file's name."""
     return ''.join(letter if letter.isalnum() else '-' for letter in text).strip('-')
+
+
+def add_class_names_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--class-names', type=Path, metavar='FILE',
+                        help="one name a line, in the classes' order; default: those of the training's data set where "
+                             'it can be opened, else their numbers')
+
+
+def read_names(path: Path, num_classes: int) -> list[str]:
+    """Raises UserError: the file cannot be read, or has not one name for each class."""
+    try:
+        names = path.read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'cannot read --class-names {path}: {error}') from error
+    if len(names) != num_classes:
+        raise UserError(f'--class-names {path} has {len(names)} lines, the model {num_classes} classes: give one name '
+                        'a line')
+    return names
+
+
+def data_set_names(trained: Trained) -> list[str]:
+    """Those of the training's data set; none where it is not at hand or does not tell."""
+    try:
+        return trained.images().class_names
+    except UserError:
+        return []
 
 
 def find_class(text: str, names: list[str]) -> int:

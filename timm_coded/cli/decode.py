@@ -18,12 +18,15 @@ from .common import (
 DESCRIPTION = (
     'From the outputs that `timm-coded evaluate` stored: accuracy of each early decoder, accuracy of the network by '
     'the number of early decoders that agree with it (Table 3), and simulated curves of leaving early. With '
-    '--checkpoint it runs a network that in fact leaves early over images, and measures its time. Example: timm-coded '
-    'decode output/train/digits/analysis/outputs-validation.npz --checkpoint output/train/digits/model_best.pth.tar'
+    '--checkpoint it runs a network that in fact leaves early over images, and measures its time.'
 )
+EXAMPLE = '''\
+timm-coded decode output/train/digits/analysis/outputs-validation.npz
+timm-coded decode output/train/digits/analysis/outputs-validation.npz \\
+    --checkpoint output/train/digits/model_best.pth.tar'''
 MARGINS = [rule.threshold for rule in RULES if isinstance(rule, Margin)]
 AGREEMENTS = [rule.count for rule in RULES if isinstance(rule, Agreement)]
-MEASUREMENT = ('margins', 'agreements', 'batch_sizes', 'repeats', 'images', 'timed')  # flags that need --checkpoint
+MEASUREMENT = ('margins', 'agreements', 'timed_batch_sizes', 'repeats', 'images', 'timed')  # need --checkpoint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help=f'thresholds of the margin, from 0 to 1; default: {" ".join(map(str, MARGINS))}')
     group.add_argument('--agreements', type=COUNT, nargs='*', metavar='N',
                        help=f'coded blocks in succession that agree; default: {" ".join(map(str, AGREEMENTS))}')
-    group.add_argument('--batch-sizes', type=COUNT, nargs='+', metavar='B', help='images at a time; default: 1 64')
-    group.add_argument('--repeats', type=COUNT, help='how often each is timed; default: 5')
+    group.add_argument('--timed-batch-sizes', type=COUNT, nargs='+', metavar='B',
+                       help='how many are timed at a time; default: 1 64')
+    group.add_argument('--repeats', type=COUNT, metavar='N', help='how often each is timed; default: 5')
     group.add_argument('--images', type=COUNT, metavar='S', help='how many images, evenly spread; default: 512')
     group.add_argument('--timed', type=COUNT, metavar='S', help='how many of them are timed; default: 64')
     add_output_argument(parser)
@@ -47,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     check_targets(outputs)
     if args.checkpoint is None:
         check_no_measurement(args)
-        publish(decode_early(outputs), output_folder(args))
+        publish(decode_early(outputs), output_folder(args), args.json)
         return 0
     rules = chosen_rules(args)
     for rule in rules if args.agreements else ():
@@ -59,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
     check_same_images(outputs, trained, images)
     sample = spread_images(images, images.num_images, args.images or 512)
     findings = decode_early(
-        outputs, trained.model, sample, rules, args.batch_sizes or (1, 64), args.repeats or 5, args.timed or 64)
-    publish(findings, folder)
+        outputs, trained.model, sample, rules, args.timed_batch_sizes or (1, 64), args.repeats or 5, args.timed or 64)
+    publish(findings, folder, args.json)
     return 0
 
 

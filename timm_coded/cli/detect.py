@@ -11,10 +11,14 @@ from .common import add_output_argument, output_folder, publish
 DESCRIPTION = (
     'Tells how well the distance of the energies from the codewords and the disagreement of the early decoders detect '
     'samples that the model should not trust, beside max-softmax and the energy score: its own wrong predictions, '
-    'images of foreign classes and attacked images. First timm-coded evaluate CHECKPOINT, the same with --foreign '
-    'letters, the same with --attack pgd; then, for example: timm-coded detect analysis/outputs-validation.npz '
-    '--against analysis/outputs-letters.npz analysis/outputs-validation-pgd-8-255.npz'
+    'images of foreign classes and attacked images.'
 )
+EXAMPLE = '''\
+timm-coded evaluate output/train/digits/model_best.pth.tar
+timm-coded evaluate output/train/digits/model_best.pth.tar --foreign letters
+timm-coded evaluate output/train/digits/model_best.pth.tar --attack pgd
+timm-coded detect output/train/digits/analysis/outputs-validation.npz \\
+    --against output/train/digits/analysis/outputs-{letters,validation-pgd-8-255}.npz'''
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     outputs = load_outputs(args.outputs)
     against = load_against(args.against)
     findings = detect(outputs, against)
-    publish(findings, output_folder(args))
+    publish(findings, output_folder(args), args.json)
     return 0
 
 

@@ -1,6 +1,5 @@
 """`timm-coded estimate`: what a TPU would make of a step, by the estimates of its compiler; no TPU needed."""
 import argparse
-import sys
 from pathlib import Path
 
 from timm_coded.speed.forms import create_form
@@ -13,14 +12,14 @@ from timm_coded.tpu.table import all_instructions, findings
 from timm_coded.tpu.trace import Step
 from timm_coded.train.flags import COUNT
 
-from .common import make_folder, publish
+from .common import add_output_argument, check_once, make_folder, publish, tell
 
 DESCRIPTION = (
     "Compiles a model's whole training step for TPUs, with the TPU's own compiler and no TPU, and tells its estimated "
     'time, its memory, and the instructions that cost most with their layers. A compile takes a minute or more and '
-    '4 GiB; one that was interrupted goes on where it was. Example: timm-coded estimate resnext50_32x4d '
-    'coded_resnext50_32x4d:packed --chips v5e --batch-size 64 --img-size 160'
+    '4 GiB; what is in --output already is not compiled again.'
 )
+EXAMPLE = 'timm-coded estimate resnext50_32x4d coded_resnext50_32x4d:packed --chips v5e --batch-size 64 --img-size 160'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,20 +27,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'it on a TPU) or NAME:paper (all outputs of subNNs in memory); ratios are to the first')
     parser.add_argument('--chips', nargs='+', default=['v5e'], metavar='CHIP',
                         help=f'of {", ".join(CHIPS)}; default: v5e')
-    parser.add_argument('-b', '--batch-size', nargs='+', type=COUNT, default=[64], help='of a device; default: 64')
+    parser.add_argument('-b', '--batch-size', nargs='+', type=COUNT, default=[64], metavar='B',
+                        help='of a device, one or more; default: 64')
     parser.add_argument('--img-size', type=COUNT, default=160, metavar='PIXELS', help='default: 160')
     parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='default: 1000')
     parser.add_argument('--precision', choices=PRECISIONS, default='bf16', help='default: bf16, mixed precision')
     parser.add_argument('--replicas', type=COUNT, default=1, metavar='N',
                         help='devices that average their gradients in the step; default: 1')
-    parser.add_argument('--inference', action='store_true', help='a forward pass in the place of a training step')
+    parser.add_argument('--mode', choices=['train', 'inference'], default='train', help='a training step or a forward '
+                        'pass; default: train')
     parser.add_argument('--largest-batch', action='store_true', help='look also for the largest batch, of multiples of '
                         '8, that fits into the memory; some six compiles for each model and chip')
-    parser.add_argument('--output', type=Path, default=Path('output/estimate'), metavar='FOLDER',
-                        help='for tables, and finished estimates, which are not made again; default: %(default)s')
+    add_output_argument(parser, Path('output/estimate'))
 
 
 def run(args: argparse.Namespace) -> int:
+    check_once(args.models)
     check_installed()
     chips = [find_chip(name) for name in args.chips]
     for chip in chips:
@@ -60,12 +61,13 @@ def run(args: argparse.Namespace) -> int:
                     return estimate_step(step_of(args, name, batch_size), [chip], cache)[0]
                 largest.append((name, chip, *largest_batch(compiled, args.batch_size[0], chip.hbm)))
     all_instructions(results).write(args.output)
-    publish(findings(results, largest), args.output)
+    publish(findings(results, largest), args.output, args.json)
     return 0
 
 
 def step_of(args: argparse.Namespace, model: str, batch_size: int) -> Step:
-    return Step(model, batch_size, args.img_size, args.precision, args.inference, args.replicas, args.num_classes)
+    inference = args.mode == 'inference'
+    return Step(model, batch_size, args.img_size, args.precision, inference, args.replicas, args.num_classes)
 
 
 def estimate_step(step: Step, chips: list[Chip], cache: Path) -> list[Estimate]:
@@ -73,8 +75,8 @@ def estimate_step(step: Step, chips: list[Chip], cache: Path) -> list[Estimate]:
     graph = trace_apart(step)
     results = []
     for chip in chips:
-        print(f'{step.model}, batch {step.batch_size}, {chip.name} ...', file=sys.stderr, flush=True)
+        tell(f'{step.model}, batch {step.batch_size}, {chip.name} ...')
         results.append(estimate(step, graph, chip, cache))
         said = f'{1e3 * results[-1].seconds:.3f} ms estimated' if results[-1].fits else 'does not fit'
-        print(f'    {said}, compiled in {results[-1].compile_seconds:.0f} s', file=sys.stderr, flush=True)
+        tell(f'    {said}, compiled in {results[-1].compile_seconds:.0f} s')
     return results

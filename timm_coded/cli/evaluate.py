@@ -10,14 +10,17 @@ from timm_coded.train.flags import COUNT
 
 from .common import (
     add_checkpoint_arguments, add_data_arguments, add_output_argument, file_name, open_foreign, open_images,
-    open_trained, output_folder, outputs_of, publish,
+    open_trained, output_folder, outputs_of, publish_all, tell,
 )
 
 DESCRIPTION = (
     'Runs a checkpoint over a data set once. Stores logits, energies of each coded block and targets as '
     'outputs-SPLIT.npz, which decode, calibrate and detect read, and tells the accuracy of the network and of its '
-    'early decoders (Fig. 4). Example: timm-coded evaluate output/train/digits/model_best.pth.tar'
+    'early decoders (Fig. 4).'
 )
+EXAMPLE = '''\
+timm-coded evaluate output/train/digits/model_best.pth.tar
+timm-coded evaluate output/train/digits/model_best.pth.tar --json | jq .evaluate.tables.accuracy.rows'''
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,10 +89,12 @@ def run(args: argparse.Namespace) -> int:
         name = args.foreign if args.split == 'validation' else f'{args.foreign}-{args.split}'
     path = folder / f'outputs-{file_name(name)}.npz'
     outputs.save(path)
+    found = []
     if not foreign:
         findings = evaluate_accuracy(outputs)
         if attack:
             findings = findings.named(file_name(name.removeprefix(args.split)), f'under {attack}')
-        publish(findings, folder)
-    print(f'outputs of {len(outputs.targets)} images: {path}')
+        found.append(findings)
+    publish_all(found, folder, args.json)
+    tell(f'outputs of {len(outputs.targets)} images: {path}')
     return 0

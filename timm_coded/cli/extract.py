@@ -15,17 +15,19 @@ from timm_coded.train.flags import INDEX
 from timm_coded.train.trained import Images, Trained
 
 from .common import (
-    add_checkpoint_arguments, add_data_arguments, as_index, file_name, find_class, open_images, open_trained,
-    output_folder, publish,
+    add_checkpoint_arguments, add_data_arguments, add_json_argument, as_index, file_name, find_class, open_images,
+    open_trained, output_folder, publish, tell,
 )
 from .export_flags import add_export_arguments, check_export, describe_images, export_files, exported_paths
 
 DESCRIPTION = (
     'Cuts the sub-network of one class, or of several, out of a checkpoint: a smaller network that gives the logits of '
     'these classes only, in a file that timm_coded.load_extracted(FILE) rebuilds it from (Section 4.3). Tells its size '
-    'and its measured time beside the full network\'s. '
-    'Example: timm-coded extract output/train/digits/model_best.pth.tar --classes 3'
+    "and its measured time beside the full network's."
 )
+EXAMPLE = '''\
+timm-coded extract output/train/digits/model_best.pth.tar --classes 3
+timm-coded extract output/train/digits/model_best.pth.tar --classes 3 8 --accuracy --onnx three-or-eight.onnx'''
 NAMED_IN_FILE = 8
 
 
@@ -38,12 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='classifiers.json of classify: the threshold of the class is stored with the network')
     parser.add_argument('--accuracy', action='store_true',
                         help='run two classes or more over their images, beside the full network restricted to them')
-    parser.add_argument('--latency-repeats', type=INDEX, default=10, metavar='N',
+    parser.add_argument('--repeats', type=INDEX, default=10, metavar='N',
                         help='how often the time of a forward pass is measured, 0 for never; default: %(default)s')
     parser.add_argument('--output', type=Path, metavar='FILE.pth',
                         help='the network; the tables go to a folder of that name without the ending; default: '
                              'analysis/extracted-CLASSES.pth beside the checkpoint')
     add_export_arguments(parser)
+    add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,19 +58,19 @@ def run(args: argparse.Namespace) -> int:
     classes = check_classes(trained.model, [find_class(text, names) for text in args.classes])
     if args.accuracy:
         check_several(classes)
-    if args.latency_repeats:
+    if args.repeats:
         check_timed(trained.device)
     extracted = describe(args, trained, classes, names)
     path = output_path(args)
     network = extract_classes(trained.model, classes)
     save_extracted(network, extracted, path)
-    print(f'network: {path}')
+    tell(f'network: {path}')
     size = extracted.data_config['input_size'][-1]
     about = describe_images(extracted.data_config, classes, extracted.class_names)
     export_files(args, network, size, {'architecture': extracted.arch, **about, 'threshold': extracted.threshold})
     publish(evaluate_extraction(
-        trained.model, network, classes, size, extracted.class_names, args.latency_repeats,
-        images if args.accuracy else None), path.with_suffix(''))
+        trained.model, network, classes, size, extracted.class_names, args.repeats,
+        images if args.accuracy else None), path.with_suffix(''), args.json)
     return 0
 
 

@@ -7,35 +7,33 @@ from timm_coded.speed.step import PRECISIONS
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 
-from .common import make_folder, publish
+from .common import add_output_argument, check_once, make_folder, publish
 
 MODELS = ['coded_resnext50_32x4d:packed', 'resnext50_32x4d:packed']
 SMALLEST = 2  # images of a batch: BatchNorm knows no variance of one
 DESCRIPTION = """What a training step costs the host on XLA: tracing forward, backward, metrics and optimizer, hashing
 the graph and handing it to the device, whose own work is left out; each step traced anew, and run by the recorded
-graph; and what the first step costs to compile. Example: PJRT_DEVICE=CPU timm-coded host --repeats 20"""
+graph; and what the first step costs to compile."""
+EXAMPLE = 'PJRT_DEVICE=CPU timm-coded host --repeats 20'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('models', nargs='*', metavar='MODEL', default=MODELS,
                         help=f'of the registry, alone or with :packed or :paper; default: {" ".join(MODELS)}')
-    parser.add_argument('--num-classes', type=COUNT, default=1000, help='default: 1000')
-    parser.add_argument('--img-size', type=COUNT, default=32, help='pixels; small, as the host does the same for all '
-                        'sizes and the device has less to do; default: 32')
-    parser.add_argument('-b', '--batch-size', type=COUNT, default=2, help='default: 2')
-    parser.add_argument('--precision', choices=list(PRECISIONS), default='bf16', help='default: bf16')
-    parser.add_argument('--repeats', type=COUNT, default=20, help='measured steps of each; default: 20')
-    parser.add_argument('--output', type=Path, default=Path('output/host'), metavar='FOLDER',
-                        help='where the files go; default: %(default)s')
+    parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='default: 1000')
+    parser.add_argument('--img-size', type=COUNT, default=32, metavar='PIXELS', help='small, as the host does the same '
+                        'for all sizes and the device has less to do; default: 32')
+    parser.add_argument('-b', '--batch-size', type=COUNT, default=2, metavar='B', help='default: 2')
+    parser.add_argument('--precision', choices=PRECISIONS, default='bf16', help='default: bf16')
+    parser.add_argument('--repeats', type=COUNT, default=20, metavar='N', help='times of each; default: 20')
+    add_output_argument(parser, Path('output/host'))
 
 
 def run(args: argparse.Namespace) -> int:
     if args.batch_size < SMALLEST:
         raise UserError(f'--batch-size {args.batch_size}: BatchNorm needs at least {SMALLEST} images of such a size')
-    doubles = sorted({name for name in args.models if args.models.count(name) > 1})
-    if doubles:
-        raise UserError(f'{", ".join(doubles)} is named twice: name each model once')
+    check_once(args.models)
     make_folder(args.output)
     publish(host_times(args.models, args.num_classes, args.img_size, args.batch_size, PRECISIONS[args.precision],
-                       args.repeats), args.output)
+                       args.repeats), args.output, args.json)
     return 0

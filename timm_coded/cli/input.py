@@ -10,14 +10,14 @@ from timm_coded.speed.jpegs import make_jpegs
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT, INDEX, number
 
-from .common import make_folder, publish
+from .common import add_output_argument, make_folder, publish
 
 DESCRIPTION = (
     'Measures how many images a second each core loads with the augmentation of the ImageNet recipe: the paper\'s way '
     '(create_loader of timm, erased on the host), ours, and ours with --fast-decode, in one run by turns. '
-    'Tells where the time goes, and whether a device has to wait. Takes minutes; leave the machine alone meanwhile. '
-    'Example: timm-coded input --output output/input'
+    'Tells where the time goes, and whether a device has to wait. Takes minutes; leave the machine alone meanwhile.'
 )
+EXAMPLE = 'timm-coded input --workers 0 2 --device-rate 2000'
 IMAGES = 100  # that are made; of larger passes the rest are links to them
 
 
@@ -26,14 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='class folders of images; default: JPEG files of ImageNet-like sizes, made on the spot')
     parser.add_argument('-j', '--workers', type=INDEX, nargs='+', metavar='N',
                         help='numbers of loader processes; default: 0, 1, 2, 4, ... up to the cores there are')
-    parser.add_argument('--rounds', type=COUNT, default=7, help='default: %(default)s')
-    parser.add_argument('-b', '--batch-size', type=COUNT, default=32, help='default: %(default)s')
-    parser.add_argument('--img-size', type=COUNT, default=160, help='pixels, training; default: %(default)s')
-    parser.add_argument('--eval-img-size', type=COUNT, default=224, help='pixels, evaluation; default: %(default)s')
+    parser.add_argument('--repeats', type=COUNT, default=7, metavar='N', help='times of each; default: %(default)s')
+    parser.add_argument('-b', '--batch-size', type=COUNT, default=32, metavar='B', help='default: %(default)s')
+    parser.add_argument('--img-size', type=COUNT, default=160, metavar='PIXELS',
+                        help='training; default: %(default)s')
+    parser.add_argument('--eval-img-size', type=COUNT, default=224, metavar='PIXELS',
+                        help='evaluation; default: %(default)s')
     parser.add_argument('--device-rate', type=number(float, 1), metavar='IMAGES/S',
                         help='what a device trains on: the table tells how many cores feed it')
-    parser.add_argument('--output', type=Path, default=Path('output/input'), metavar='FOLDER',
-                        help='where the files go; default: %(default)s')
+    add_output_argument(parser, Path('output/input'))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,13 +45,13 @@ def run(args: argparse.Namespace) -> int:
     folder = make_folder(args.output)
     sizes = Sizes(args.batch_size, args.img_size, args.eval_img_size)
     if args.data_dir:
-        findings = measure_input(args.data_dir, workers, args.rounds, sizes, args.device_rate)
+        findings = measure_input(args.data_dir, workers, args.repeats, sizes, args.device_rate)
     else:
         with tempfile.TemporaryDirectory() as made:
             needed = sizes.images(max(workers))
             make_jpegs(Path(made), min(IMAGES, needed), -(-needed // IMAGES))
-            findings = measure_input(Path(made), workers, args.rounds, sizes, args.device_rate, made=True)
-    publish(findings, folder)
+            findings = measure_input(Path(made), workers, args.repeats, sizes, args.device_rate, made=True)
+    publish(findings, folder, args.json)
     return 0
 
 

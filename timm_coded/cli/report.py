@@ -1,6 +1,5 @@
 """`timm-coded report`: every analysis of one checkpoint, as one HTML page."""
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import Callable, Iterator
@@ -32,15 +31,15 @@ from timm_coded.train.trained import Images, Trained
 from .classify import add_stock_arguments, named_classes, open_stock
 from .common import (
     add_checkpoint_arguments, add_data_arguments, add_output_argument, open_foreign, open_images, open_trained,
-    output_folder, outputs_of,
+    output_folder, outputs_of, print_json, tell,
 )
 
 DESCRIPTION = (
     'Runs every analysis on one checkpoint and puts all tables and figures on one page, report.html, which needs no '
     'other file; the numbers go to CSV and JSON files beside it. With many classes name a few by --classes, as the '
-    'binary classifiers take a pass each. '
-    'Example: timm-coded report output/train/digits/model_best.pth.tar --foreign letters'
+    'binary classifiers take a pass each.'
 )
+EXAMPLE = 'timm-coded report output/train/digits/model_best.pth.tar --foreign letters'
 ANALYSES = ('decode', 'calibrate', 'ablate', 'activations', 'extract', 'classify', 'detect', 'explain')
 EPSILON = 8 / 255
 TIMED_IMAGES = 256
@@ -95,7 +94,9 @@ def run(args: argparse.Namespace) -> int:
     path = folder / 'report.html'
     title = f'{trained.args.model}: {trained.path.parent.name or trained.path.name}'
     path.write_text(render_page(title, facts(trained, images, outputs, args, time.time() - started), found, TABLES))
-    print(f'report: {path}')
+    if args.json:
+        print_json({findings.name: findings.content() for findings in found})
+    tell(f'report: {path}')
     return 0
 
 
@@ -112,8 +113,8 @@ def timed(name: str, analyse: Callable[[], Findings]) -> Findings:
         findings = analyse()
     except ValueError as error:
         findings = Findings(name, f'{name}: not possible here', notes=[str(error)])
-        print(f'{name}: {error}', file=sys.stderr)
-    print(f'{name}: {time.time() - started:.0f} s', file=sys.stderr)
+        tell(f'{name}: {error}')
+    tell(f'{name}: {time.time() - started:.0f} s')
     return findings
 
 

@@ -13,15 +13,16 @@ from timm_coded.tpu.slices import SLICES, find_slice
 from timm_coded.tpu.trace import Step
 from timm_coded.train.flags import COUNT, number
 
-from .common import make_folder, publish
+from .common import add_output_argument, make_folder, publish
 from .estimate import estimate_step
 
 DESCRIPTION = (
     "Predicts a training step's time, the efficiency, epoch and cost on slices of TPUs: the step by the estimate of "
     "the TPU's compiler with the all-reduce in it, the rest by the vendor's bandwidths, hosts and prices; and says "
     'what gives way first. Estimates that are in --output already, of this command or of `timm-coded estimate`, are '
-    'not made again. Example: timm-coded scaling coded_resnext50_32x4d:packed --slices v2-8 v5e-8 v5e-64'
+    'not made again.'
 )
+EXAMPLE = 'timm-coded scaling coded_resnext50_32x4d:packed --slices v2-8 v5e-8 v5e-64'
 RATE = number(float, 1e-3)
 
 
@@ -30,8 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='as for `timm-coded estimate`; default: %(default)s')
     parser.add_argument('--slices', nargs='+', default=['v2-8', 'v3-8', 'v5e-1', 'v5e-8', 'v5e-64', 'v5e-256', 'v6e-8'],
                         metavar='SLICE', help=f'of {", ".join(SLICES)}; default: seven of them')
-    parser.add_argument('--micro-batch', type=COUNT, default=192, help='default: 192')
-    parser.add_argument('--global-batch', type=COUNT, default=1536, help='default: 1536')
+    parser.add_argument('-b', '--batch-size', type=COUNT, default=192, metavar='B',
+                        help='training images of a device that go through the model at once; default: 192')
+    parser.add_argument('--global-batch-size', type=COUNT, default=1536, metavar='B',
+                        help='training images of a step, of all devices; default: 1536')
     parser.add_argument('--epochs', type=COUNT, default=250, help="of ImageNet's training set; default: 250")
     parser.add_argument('--img-size', type=COUNT, default=160, metavar='PIXELS', help='default: 160')
     parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='default: 1000')
@@ -43,13 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         'machine (docs/performance.md)')
     parser.add_argument('--store-rate', type=RATE, default=100., metavar='MB',
                         help='MB/s of the storage of checkpoints, assumed; default: 100')
-    parser.add_argument('--output', type=Path, default=Path('output/estimate'), metavar='FOLDER',
-                        help='default: %(default)s, that of `timm-coded estimate`')
+    add_output_argument(parser, Path('output/estimate'))
 
 
 def run(args: argparse.Namespace) -> int:
     check_installed()
-    recipe = Recipe(args.micro_batch, args.global_batch, args.epochs)
+    recipe = Recipe(args.batch_size, args.global_batch_size, args.epochs)
     speeds = Speeds(args.input_rate, args.host_ms / 1e3, args.store_rate * 1e6)
     planned = [(where, plan) for where in map(find_slice, args.slices) for plan in plans(recipe, where.devices)]
     create_form(args.model, args.num_classes)
@@ -65,5 +67,5 @@ def run(args: argparse.Namespace) -> int:
                 replicated=estimate(where.chip, plan.micro_batch, where.devices),
                 alone=estimate(where.chip, recipe.micro_batch, 1))
         for where, plan in planned]
-    publish(findings(args.model, predictions, speeds), args.output)
+    publish(findings(args.model, predictions, speeds), args.output, args.json)
     return 0

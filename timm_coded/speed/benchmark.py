@@ -1,6 +1,7 @@
 """Training and inference of models side by side, by the stopwatch: the columns of the paper's Table 5 and more."""
 import os
 import platform
+import sys
 from itertools import product
 from typing import Sequence
 
@@ -10,6 +11,7 @@ from tqdm import tqdm
 
 from timm_coded.analysis.findings import Findings, Picture, Row, Table
 from timm_coded.analysis.stopwatch import iqr
+from timm_coded.codes.progress import is_live
 
 from ..train import replicas
 from ..train.replicas import Replica
@@ -58,7 +60,7 @@ def run_benchmark(names: Sequence[str], cases: Sequence[Case], setting: Setting,
     if setting.device == 'cuda':
         torch.backends.cudnn.benchmark = True  # as timm's own training script has it
     comparisons = [compare(names, case, setting, replica, repeats)
-                   for case in tqdm(cases, 'cases', disable=None, leave=False)]
+                   for case in tqdm(cases, 'cases', disable=not is_live(sys.stderr), leave=False)]
     rows = [row for comparison in comparisons for row in speed_rows(comparison, setting)]
     where = describe(setting, replica)
     ratio = f'ratio: of images/s to those of {names[0]}, pair by pair'

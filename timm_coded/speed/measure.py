@@ -64,7 +64,7 @@ def compare(names: Sequence[str], case: Case, setting: Setting, replica: Replica
             _logger.warning('%s (%s): out of memory', model.name, case)
             calls.append(None)
         release_memory(setting)
-    rehearse(models, calls, setting)
+    rehearse(models, calls, case, setting)
     fit = [index for index, call in enumerate(calls) if call is not None]
     before = replica.compiles()[0]
     times = interleaved_times([calls[index] for index in fit], replica.device, repeats)
@@ -90,15 +90,20 @@ def start(model: Measured, case: Case, setting: Setting, replica: Replica) -> Ca
     return call
 
 
-def rehearse(models: list[Measured], calls: list[Callable[[], None] | None], setting: Setting) -> None:
-    """Calls each once more with all of them loaded, and drops those that no longer find enough memory."""
+def rehearse(models: list[Measured], calls: list[Callable[[], None] | None], case: Case, setting: Setting) -> None:
+    """Calls each once more with all of them loaded, and drops those that no longer find enough memory.
+
+    Raises:
+        UserError: one fails for another reason.
+    """
     for index, call in enumerate(calls):
         try:
             if call is not None:
                 call()
         except Exception as error:
             if not is_out_of_memory(error):
-                raise
+                raise UserError(f'cannot run {models[index].name} ({case}) beside the other models: '
+                                f'{describe_error(error)}') from error
             _logger.warning('%s: out of memory beside the other models', models[index].name)
             calls[index] = None
         release_memory(setting)

@@ -66,15 +66,15 @@ def plans(recipe: Recipe, devices: int) -> list[Plan]:
         UserError: the global batch cannot be spread evenly.
     """
     if recipe.global_batch > TRAIN_IMAGES:
-        raise UserError(f'--global-batch {recipe.global_batch} is more than the {TRAIN_IMAGES} images of an epoch')
+        raise UserError(f'--global-batch-size {recipe.global_batch} is more than the {TRAIN_IMAGES} images of an epoch')
     share, rest = divmod(recipe.global_batch, devices)
     if rest or not share:
-        raise UserError(f'--global-batch {recipe.global_batch} cannot be spread evenly over {devices} devices')
+        raise UserError(f'--global-batch-size {recipe.global_batch} cannot be spread evenly over {devices} devices')
     if share < recipe.micro_batch:
         return [Plan(share, 1, recipe.global_batch, False),
                 Plan(recipe.micro_batch, 1, recipe.micro_batch * devices, False)]
     if share % recipe.micro_batch:
-        raise UserError(f'{share} images of each of {devices} devices are no multiple of --micro-batch '
+        raise UserError(f'{share} images of each of {devices} devices are no multiple of --batch-size '
                         f'{recipe.micro_batch}')
     return [Plan(recipe.micro_batch, share // recipe.micro_batch, recipe.global_batch, True)]
 
@@ -164,7 +164,7 @@ def predict(
     for one in (replicated, alone):
         if not one.fits:
             raise UserError(f'{one.step.model}: {one.step.batch_size} images do not fit into a device of {one.chip}; '
-                            'give a smaller --micro-batch')
+                            'give a smaller --batch-size')
     fabric = where.fabric
     chips = min(where.chips, fabric.host_chips)  # of one host
     devices = CHIPS[where.chip].devices  # of a process: the two cores of a v2 or v3 chip are its threads

@@ -9,6 +9,19 @@ import yaml
 
 from .flags import add_data_flags, add_image_flags, add_model_flags, add_optimizer_flags, add_run_flags
 
+EPILOG = """\
+examples:
+  python train_xla.py --config configs/digits.yaml
+  python train_xla.py DATA_DIR --config configs/imagenet.yaml --doctor
+  python train_xla.py DATA_DIR --config configs/imagenet.yaml --resume auto
+
+exit status:
+  0    done
+  1    failed, with a traceback
+  2    wrong input, told in one line
+  75   stopped by SIGTERM, Ctrl-C or --max-hours, with a checkpoint: --resume auto goes on
+"""
+
 
 class Parser(argparse.ArgumentParser):
     """An argparse parser whose errors are one line, without the usage of sixty flags."""
@@ -21,7 +34,10 @@ class Parser(argparse.ArgumentParser):
 def build_parser(prog: str = 'train_xla.py') -> Parser:
     parser = Parser(
         prog=prog,
-        description='Trains a coded (or any other timm) model on images, on a TPU by torch_xla, a CPU or a GPU.',
+        usage='%(prog)s [DATA_DIR] [--config FILE] [FLAG ...]',
+        description='Trains a coded (or any other timm) model on images: on a TPU by torch_xla, a CPU or a GPU.',
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument('-c', '--config', metavar='FILE', help='YAML of defaults; the command line wins')

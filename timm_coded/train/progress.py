@@ -1,8 +1,10 @@
-"""What the user sees of a run: a live line on a terminal, plain lines elsewhere."""
+"""What the user sees of a run: a live line on a terminal or in a notebook, plain lines in a file or a pipe."""
 import shutil
 import sys
 import time
 from typing import Iterable, Iterator, TextIO
+
+from timm_coded.codes.progress import is_live
 
 from .compile_watch import CompileWatch
 from .replicas import Replica
@@ -23,8 +25,8 @@ class Progress:
         steps: training steps of an epoch.
         batch_size: training images of a step, all replicas'.
         log_interval: steps between two plain lines.
-        stream: where to write, by default standard output; lines are live if it is a terminal. Only the first replica
-            writes.
+        stream: where to write, by default standard output; lines are live if it is a terminal or a notebook.
+            Only the first replica writes.
         workers: loader processes of a replica; 0 where its own process loads.
     """
 
@@ -45,7 +47,7 @@ class Progress:
         self.workers = workers
         self.stream = stream or sys.stdout
         self.silent = replica.rank != 0
-        self.live = self.stream.isatty() and not self.silent
+        self.live = is_live(self.stream) and not self.silent
         self.live_width = 0  # of the live line that stands on the screen
         self.watch = CompileWatch(replica, self.say)
         self.epoch = 0

@@ -1,6 +1,7 @@
 """A trained model read from its checkpoint, and images as it takes them: what every analysis starts from."""
 import argparse
 import copy
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from timm_coded.codes import CodingScheme
+from timm_coded.codes.progress import is_live
 from timm_coded.models import coded_blocks, pack_grouped_convs
 
 from . import replicas
@@ -120,7 +122,7 @@ class Images:
     """Batches of a split, in order: images [B, 3, H, W] float32 normalised on the device, targets [B] int64 on the CPU.
 
     All batches are of one shape: fillers of the last have the target -1. Can be passed over any number of times, each
-    with a progress bar where there is a terminal.
+    with a progress bar on a terminal and in a notebook.
 
     Attributes:
         name: of the data set and the split.
@@ -143,7 +145,7 @@ class Images:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        with tqdm(self.batches, self.name, unit='batch', disable=None, leave=False) as bar:
+        with tqdm(self.batches, self.name, unit='batch', disable=not is_live(sys.stderr), leave=False) as bar:
             for images, target in bar:
                 yield self.normalise(images.to(self.replica.device)), target
 

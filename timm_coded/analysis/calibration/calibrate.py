@@ -1,4 +1,5 @@
 """Calibrated probabilities with and without the early decoders, Appendix C of the paper."""
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -6,6 +7,8 @@ from matplotlib.figure import Figure
 from sklearn.model_selection import StratifiedShuffleSplit
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
+
+from timm_coded.codes.progress import is_live
 
 from ..accuracy import check_targets
 from ..exits.decoding import agreements
@@ -116,7 +119,8 @@ def try_splits(
     """Fits both methods to a share of the samples and tests them on the rest, `splits` times; by method."""
     trials = {method: Trials() for method in METHODS}
     splitter = StratifiedShuffleSplit(splits, train_size=share, test_size=1 - share, random_state=seed)
-    parts = tqdm(splitter.split(targets, targets), f'{100 * share:.0f} % to fit', splits, disable=None, leave=False)
+    parts = tqdm(splitter.split(targets, targets), f'{100 * share:.0f} % to fit', splits,
+                 disable=not is_live(sys.stderr), leave=False)
     with threadpool_limits(1):  # the optimiser's matrices are so small that threads would only wait for each other
         for fitted, tested in parts:
             for method in METHODS:

@@ -1,4 +1,5 @@
 """What leaving early saves: multiply-accumulates, counted, and time, measured."""
+import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import Iterable, Sequence
@@ -8,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import trange
+
+from timm_coded.codes.progress import is_live
 
 from ..outputs import check_coded
 from ..stopwatch import time_call
@@ -159,7 +162,8 @@ def classes_and_places(network: nn.Module, batches: Sequence[Tensor], whole: int
 def take_turns(networks: dict, batches: Sequence[Tensor], repeats: int) -> dict:
     """Seconds of each network for all batches, in each repeat; by the networks' keys."""
     seconds = {name: [] for name in networks}
-    for repeat in trange(repeats + 1, desc=f'time, batches of {len(batches[0])}', disable=None, leave=False):
+    hidden = not is_live(sys.stderr)
+    for repeat in trange(repeats + 1, desc=f'time, batches of {len(batches[0])}', disable=hidden, leave=False):
         for name, network in networks.items():
             taken = time_call(partial(run_batches, network, batches), batches[0].device) / 1000
             if repeat:  # the first warms up
