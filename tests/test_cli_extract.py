@@ -1,5 +1,6 @@
 """`timm-coded extract` writes a network that works alone, with its tables, and answers wrong input in one line."""
 import csv
+import importlib.util
 import json
 
 import pytest
@@ -36,7 +37,7 @@ def test_one_class_with_its_threshold_and_exports(digits_checkpoint, trained, tm
     path = tmp_path / 'new' / 'three.pth'
     assert extract(
         digits_checkpoint, '--classes', 3, '--output', path, '--thresholds', thresholds, '--repeats', 2,
-        '--export', tmp_path / 'p' / 'three.pt2', '--onnx', tmp_path / 'o' / 'three.onnx') == 0
+        '--torch-export', tmp_path / 'p' / 'three.pt2', '--onnx', tmp_path / 'o' / 'three.onnx') == 0
     out, err = capsys.readouterr()
     assert f'network: {path}' in err
     assert (tmp_path / 'p' / 'three.pt2').exists() and (tmp_path / 'o' / 'three.onnx').exists()
@@ -128,8 +129,10 @@ def test_files_go_beside_the_checkpoint_by_default(digits_checkpoint, tmp_path):
     (['--classes', '3', '--output', 'broken.json/net.pth'], 'cannot write to --output broken.json'),
     (['--classes', '3', '--onnx', 'broken.json/net.onnx'], 'broken.json: '),
     (['--classes', '3', '--dataset', 'cats'], '--dataset cats'),
-    (['--classes', '3', '--output', 'net.pth', '--export', 'net.pth'], 'name the same file'),
+    (['--classes', '3', '--output', 'net.pth', '--torch-export', 'net.pth'], 'are both net.pth'),
     (['--classes', '3', '--onnx', '.'], 'is a folder'),
+    (['--classes', '3', '--onnx', 'net', '--torch-export', 'net'], 'name the same file'),
+    (['--classes', '3', '--energies'], '--energies is of exported files'),
 ])
 def test_wrong_input_is_one_line_and_writes_nothing(digits_checkpoint, tmp_path, monkeypatch, capsys, args, message):
     monkeypatch.chdir(tmp_path)
@@ -145,7 +148,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(digits_checkpoint, tmp_path,
 
 
 def test_missing_onnx_packages_are_told_before_anything_is_done(digits_checkpoint, tmp_path, monkeypatch, capsys):
-    find = timm_coded.analysis.extraction.exporting.importlib.util.find_spec
+    find = importlib.util.find_spec
     monkeypatch.setattr('importlib.util.find_spec', lambda name, *args: None if name == 'onnx' else find(name, *args))
     assert extract(digits_checkpoint, '--classes', 3, '--onnx', tmp_path / 'net.onnx') == 2
     assert "pip install 'timm_coded[onnx]'" in capsys.readouterr().err and not [*tmp_path.iterdir()]

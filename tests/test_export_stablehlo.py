@@ -21,7 +21,7 @@ import sys, torch
 from torch_xla.stablehlo import StableHLOGraphModule
 outputs = StableHLOGraphModule.load(sys.argv[1])(torch.load(sys.argv[2]))
 assert not any(name.startswith('timm') for name in sys.modules)
-torch.save({name: value.cpu() for name, value in outputs.items()} if isinstance(outputs, dict) else outputs.cpu(), sys.argv[3])
+torch.save(torch.utils._pytree.tree_map(lambda value: value.cpu(), outputs), sys.argv[3])
 '''
 
 

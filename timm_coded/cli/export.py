@@ -5,20 +5,22 @@ from timm_coded.models import coded_blocks
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 
-from .class_names import add_class_names_argument, class_names_of, read_class_names
-from .common import add_checkpoint_arguments, open_trained
+from .common import add_checkpoint_arguments, add_class_names_argument, data_set_names, open_trained, read_names
 from .export_flags import FLAGS, add_export_arguments, check_export, describe_images, export_files, exported_paths
 
 DESCRIPTION = (
     'Writes the whole network of a checkpoint to files that run without timm_coded; each is run once it is written, '
-    'and its outputs are compared with the network\'s. `timm-coded extract` does it for the network of some classes. '
-    'Example: timm-coded export output/train/digits/model_best.pth.tar --onnx digits.onnx --energies'
+    'and its outputs are compared with the network\'s. `timm-coded extract` does it for the network of some classes.'
 )
+EXAMPLE = '''\
+timm-coded export output/train/digits/model_best.pth.tar --onnx digits.onnx --energies
+timm-coded export output/train/digits/model_best.pth.tar --stablehlo digits --stablehlo-batch-size 8'''
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_arguments(parser, device=False)
-    parser.add_argument('--img-size', type=COUNT, help='pixels; default: those of the evaluation while training')
+    parser.add_argument('--img-size', type=COUNT, metavar='PIXELS',
+                        help='default: that of the evaluation while training')
     add_class_names_argument(parser)
     add_export_arguments(parser)
 
@@ -27,13 +29,13 @@ def run(args: argparse.Namespace) -> int:
     if not exported_paths(args):
         raise UserError(f'nothing to write: give one of {", ".join(FLAGS.values())}')
     check_export(args)
-    names = read_class_names(args.class_names) if args.class_names else None
     trained = open_trained(args)
     if args.energies and not coded_blocks(trained.model):
         raise UserError(f'{trained.args.model} has no coded blocks, and so no energies: leave out --energies')
     size = trained.image_size
     config = {**trained.config, 'input_size': (3, size, size)}
-    about = {'architecture': trained.args.model,
-             **describe_images(config, list(range(trained.args.num_classes)), class_names_of(trained, names))}
+    num_classes = trained.args.num_classes
+    names = read_names(args.class_names, num_classes) if args.class_names else data_set_names(trained)
+    about = {'architecture': trained.args.model, **describe_images(config, list(range(num_classes)), names)}
     export_files(args, trained.model, size, about)
     return 0

@@ -10,6 +10,8 @@ from timm_coded.export.outputs import WithEnergies
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 
+from .common import tell
+
 FLAGS = {'onnx': '--onnx', 'torch_export': '--torch-export', 'stablehlo': '--stablehlo'}
 
 
@@ -66,7 +68,7 @@ def export_files(
         difference = exporters[name](network, image_size, path, energies=args.energies, about=about, **batch)
         images = f'{args.stablehlo_batch_size}' if batch else 'any number of'
         outputs = 'logits, energies and early decoders' if args.energies else 'logits'
-        print(f'exported: {path}, {megabytes(path):.1f} MB, {images} images of {image_size} pixels, {outputs}: at most '
+        tell(f'exported: {path}, {megabytes(path):.1f} MB, {images} images of {image_size} pixels, {outputs}: at most '
               f'{difference:.1g} from the network\'s')
 
 

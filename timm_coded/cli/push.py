@@ -12,15 +12,16 @@ from timm_coded.hub.folder import check_folder
 from timm_coded.train.errors import UserError
 from timm_coded.train.trained import Trained
 
-from .class_names import add_class_names_argument, class_names_of, read_class_names
-from .common import add_checkpoint_arguments, open_trained
+from .common import add_checkpoint_arguments, add_class_names_argument, data_set_names, open_trained, read_names, tell
 
 DESCRIPTION = (
     'Puts the network of a checkpoint on the Hugging Face Hub, for timm.create_model("hf-hub:REPO_ID", '
-    'pretrained=True) after import timm_coded, with a model card made of the run. '
-    'Example: timm-coded push output/train/digits/model_best.pth.tar USER/digits; without the Hub: '
-    'timm-coded push output/train/digits/model_best.pth.tar --folder digits'
+    'pretrained=True) after import timm_coded, with a model card made of the run; or into a '
+    'folder, for local-dir:FOLDER.'
 )
+EXAMPLE = '''\
+timm-coded push output/train/digits/model_best.pth.tar USER/digits
+timm-coded push output/train/digits/model_best.pth.tar --folder digits'''
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,10 +46,9 @@ def run(args: argparse.Namespace) -> int:
                         'cc-by-4.0')
     if args.folder:
         check_folder(args.folder)
-    names = read_class_names(args.class_names) if args.class_names else None
     hub, repo_id = open_hub(args.repo_id) if args.repo_id else (None, None)
     trained = open_trained(args)
-    card = make_card(args, trained, repo_id, names)
+    card = make_card(args, trained, repo_id)
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.folder or Path(scratch)
         files = save_folder(trained.model, card, folder)
@@ -64,8 +64,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def make_card(args: argparse.Namespace, trained: Trained, repo_id: str | None, names: list[str] | None) -> Card:
+def make_card(args: argparse.Namespace, trained: Trained, repo_id: str | None) -> Card:
     """What the model card is made of; `repo_id` is None for a folder alone."""
+    names = read_names(args.class_names, trained.args.num_classes) if args.class_names else data_set_names(trained)
+    if not names:
+        tell("without class names, as the training's images are not at hand: give --class-names FILE to have them")
     config = dict(trained.config)
     if trained.args.eval_img_size and trained.args.eval_img_size != config['input_size'][-1]:
         config['test_input_size'] = (3, trained.args.eval_img_size, trained.args.eval_img_size)
@@ -75,5 +78,5 @@ def make_card(args: argparse.Namespace, trained: Trained, repo_id: str | None, n
         license=args.license,
         source=read_source(trained.path, args.model, args.use_ema),
         config=config,
-        class_names=class_names_of(trained, names),
+        class_names=names,
     )

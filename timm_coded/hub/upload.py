@@ -60,5 +60,11 @@ def upload_folder(hub: HfApi, repo_id: str, folder: Path, private: bool = False,
         hub.upload_folder(
             repo_id=repo_id, folder_path=folder, ignore_patterns=kept, commit_message='A model of timm_coded')
     except Exception as error:  # of the network, the Hub, or its library, whose errors change with its releases
-        raise UserError(f'cannot push to {repo_id} at {hub.endpoint}: {describe_error(error)}') from error
+        raise UserError(f'cannot push to {repo_id} at {hub.endpoint}: {describe_cause(error)}') from error
     return str(url)
+
+
+def describe_cause(error: Exception) -> str:
+    """The error, and what it came from: that an upload failed does not say why."""
+    cause = error.__cause__
+    return describe_error(error) + (f' {describe_error(cause)}' if isinstance(cause, Exception) else '')
