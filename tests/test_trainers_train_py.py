@@ -60,7 +60,7 @@ def run_train(source: str, folders: Path, output: Path, *more: str) -> Path:
     script = output / 'train.py'
     script.write_text(source)
     subprocess.run([sys.executable, str(script), *words, '--output', str(output), '--experiment', 'run', *more],
-                   check=True, timeout=550, cwd=output)
+                   check=True, timeout=1200, cwd=output)
     return output / 'run' / 'last.pth.tar'
 
 

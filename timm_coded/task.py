@@ -1,5 +1,5 @@
 """The coding loss as a training task of timm, for loops that are built on `timm.task`, timm's train.py among them."""
-from typing import Any, Callable, Dict, Optional, Union
+from typing import Any, Callable
 
 import torch
 import torch.nn as nn
@@ -23,13 +23,13 @@ class CodedClassificationTask(ClassificationTask):
     def __init__(
             self,
             model: nn.Module,
-            criterion: Optional[Union[nn.Module, Callable[[Tensor, Tensor], Tensor]]] = None,
-            criterion_kwargs: Optional[Dict[str, Any]] = None,
+            criterion: nn.Module | Callable[[Tensor, Tensor], Tensor] | None = None,
+            criterion_kwargs: dict[str, Any] | None = None,
             mu: float = 2.0,
             exponent: float = 4.0,
             threshold: float = 0.0,
-            device: Optional[torch.device] = None,
-            dtype: Optional[torch.dtype] = None,
+            device: torch.device | None = None,
+            dtype: torch.dtype | None = None,
             verbose: bool = True,
     ) -> None:
         """
@@ -62,7 +62,7 @@ class CodedClassificationTask(ClassificationTask):
     def compile(
             self,
             backend: str = 'inductor',
-            mode: Optional[str] = None,
+            mode: str | None = None,
             **compile_kwargs: Any,
     ) -> nn.Module:
         """timm's, for before `prepare_distributed`: compiles what is trained, and apart from it what is evaluated."""
@@ -70,7 +70,7 @@ class CodedClassificationTask(ClassificationTask):
         self.trainable_module = torch.compile(self.trainable_module, backend=backend, mode=mode, **compile_kwargs)
         return self.eval_model
 
-    def get_eval_model(self, module: Optional[nn.Module] = None, ema: bool = False) -> Optional[nn.Module]:
+    def get_eval_model(self, module: nn.Module | None = None, ema: bool = False) -> nn.Module | None:
         """timm's: the plain model, or what `compile` made of it; with `ema` its moving average, if there is one."""
         compiled = getattr(self, 'eval_model_ema' if ema else 'eval_model', None)
         if module is None and compiled is not None:
@@ -78,7 +78,7 @@ class CodedClassificationTask(ClassificationTask):
         module = super().get_eval_model(module, ema)
         return None if module is None else unwrap_model(module)
 
-    def forward(self, input: Tensor, target: Tensor) -> Dict[str, Tensor]:
+    def forward(self, input: Tensor, target: Tensor) -> dict[str, Tensor]:
         """The losses of a batch.
 
         Args:
