@@ -8,7 +8,7 @@ from typing import Iterator
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from timm_coded.analysis.findings import Findings, Table
 from timm_coded.analysis.page import InlinePage, render_page
@@ -49,12 +49,17 @@ TEXTS = '''() => {
 }'''
 
 
+def find_browser(playwright: Playwright) -> str | None:
+    """The system's, or the one that playwright has installed."""
+    paths = [*map(shutil.which, BROWSERS), playwright.chromium.executable_path]
+    return next((path for path in paths if path and Path(path).exists()), None)
+
+
 @pytest.fixture(scope='module')
 def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
     with sync_playwright() as playwright:
-        path = path or playwright.chromium.executable_path
-        if not Path(path).exists():
+        path = find_browser(playwright)
+        if not path:
             pytest.skip('there is no browser: apt-get install chromium, or python -m playwright install chromium')
         browser = playwright.chromium.launch(executable_path=path)
         yield browser
