@@ -10,6 +10,7 @@ TOGETHER = {'torch': '2.9.0', 'torch_xla': '2.9.0', 'torchvision': '0.24.0', 'ti
     {},
     {'torch': '2.9.1+cu128', 'torchvision': '0.24.1+cu128'},
     {'torch': '2.10.0', 'torch_xla': '2.10.0', 'torchvision': '0.25.0'},
+    {'torch': '2.15.0', 'torch_xla': None, 'torchvision': '0.29.2', 'libtpu': None},  # which asks for torch>=2.14
     {'torch': '2.4.1', 'torch_xla': None, 'torchvision': '0.19.1', 'libtpu': None},
     {'timm': '1.0.100.dev0'},
     {'timm': '1.1'},

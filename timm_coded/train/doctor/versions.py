@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 PACKAGES = ('torch', 'torch_xla', 'torchvision', 'timm', 'libtpu')
 OLDEST_TIMM = (1, 0, 31)
 VISION_OFFSET = 15  # torchvision 0.24 is built for torch 2.9, 0.25 for 2.10, and so on
+ANY_VISION = (14, 29)  # from torch 2.14 on any torchvision from 0.29 on suits
 
 
 def installed_versions() -> dict[str, str | None]:
@@ -33,7 +34,7 @@ def mismatches(versions: dict[str, str | None], libtpu: str | None = None) -> li
         xla = '.'.join(map(str, own['torch_xla'][:2]))
         found.append(f'torch_xla {versions["torch_xla"]} is built for torch {xla}, not for {versions["torch"]}: '
                      f"pip install 'torch=={xla}.*' 'torch_xla=={xla}.*'")
-    if 'torchvision' in own and own['torchvision'][:2] != (0, minor + VISION_OFFSET):
+    if 'torchvision' in own and not fits(minor, own['torchvision'][1]):
         found.append(f'torchvision {versions["torchvision"]} is not built for torch {versions["torch"]}: '
                      f"pip install 'torchvision==0.{minor + VISION_OFFSET}.*'")
     if own['timm'] < OLDEST_TIMM:
@@ -43,6 +44,13 @@ def mismatches(versions: dict[str, str | None], libtpu: str | None = None) -> li
         found.append(f'libtpu {versions["libtpu"]} is not the one of torch_xla {versions["torch_xla"]}: '
                      f"pip install 'libtpu=={libtpu}'")
     return found
+
+
+def fits(torch_minor: int, vision_minor: int) -> bool:
+    """Whether torchvision 0.VISION_MINOR is for torch 2.TORCH_MINOR."""
+    if torch_minor >= ANY_VISION[0] and vision_minor >= ANY_VISION[1]:
+        return True
+    return vision_minor == torch_minor + VISION_OFFSET
 
 
 def libtpu_of_xla() -> str | None:
