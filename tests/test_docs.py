@@ -173,7 +173,8 @@ def test_flags_named_in_the_text_are_flags():
 
 def test_costs_of_the_recipe_are_the_formula_of_the_estimated_throughput():
     speed = (ROOT / 'docs' / 'performance.md').read_text()
-    estimated = re.findall(r'^\| (v\w+, \d+) \| \*\*`coded_resnext50_32x4d`, packed\*\* \| \S+ \| (\d+) \|', speed, re.M)
+    estimated = re.findall(
+        r'^\| (v\w+, \d+) \| \*\*`coded_resnext50_32x4d`, packed\*\* \| \S+ \| (\d+) \|', speed, re.M)
     training = (ROOT / 'docs' / 'training.md').read_text()
     costs = re.findall(r'^\| (v\w+, \d+) \| (\d+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|$', training, re.M)
     assert sorted((chip, rate) for chip, rate, *_ in costs) == sorted(estimated)
