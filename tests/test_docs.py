@@ -169,3 +169,15 @@ def test_flags_named_in_the_text_are_flags():
     for page in PAGES:
         named = re.findall(r'`(--[a-zA-Z][\w-]*)[^`\n]*`', page.read_text())
         assert set(named) <= known, page.name
+
+
+def test_costs_of_the_recipe_are_the_formula_of_the_estimated_throughput():
+    speed = (ROOT / 'docs' / 'performance.md').read_text()
+    estimated = re.findall(
+        r'^\| (v\w+, \d+) \| \*\*`coded_resnext50_32x4d`, packed\*\* \| \S+ \| (\d+) \|', speed, re.M)
+    training = (ROOT / 'docs' / 'training.md').read_text()
+    costs = re.findall(r'^\| (v\w+, \d+) \| (\d+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|$', training, re.M)
+    assert sorted((chip, rate) for chip, rate, *_ in costs) == sorted(estimated)
+    for _, rate, *told in costs:
+        hours = 250 * 1_281_167 / (3600 * int(rate))
+        assert told == [f'{hours:.0f}', f'{hours / 8:.1f}', f'{8 * int(rate) / 408:.1f}']
