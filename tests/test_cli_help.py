@@ -107,7 +107,7 @@ def test_same_flag_means_the_same_in_all_commands():
 def test_every_command_that_prints_tables_prints_them_as_json_too(capsys):
     for name in COMMANDS:
         has_tables = {'publish', 'publish_all', 'print_json'} & set(vars(import_module(f'timm_coded.cli.{name}')))
-        assert bool(has_tables) == ('--json' in help_of(capsys, name)), name
+        assert bool(has_tables) == ('[--json]' in help_of(capsys, name)), name
 
 
 def test_training_shows_examples_and_the_statuses_it_ends_with():

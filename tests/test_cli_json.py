@@ -50,9 +50,10 @@ def test_extraction_without_timing_prints_its_sizes(folder, tmp_path, capsys):
     assert found['extract'] == json.loads((tmp_path / 'three' / 'extract.json').read_text())
 
 
-def test_average_prints_without_files(folder, capsys):
+def test_average_prints_without_files(folder, tmp_path, capsys):
     one = folder / 'analysis' / 'evaluate.json'
-    found, = printed(capsys, 'average', one, one).values()
+    other = shutil.copy(one, tmp_path)
+    found, = printed(capsys, 'average', one, other).values()
     assert found['tables']['accuracy']['rows']
 
 
