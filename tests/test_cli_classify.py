@@ -43,9 +43,9 @@ def test_all_is_written(digits_checkpoint, twin, tmp_path, capsys):
     assert len(json.loads((folder / 'classify.json').read_text())['tables']['classifiers']['rows']) == 4 * 4
     for name in ('precision-recall', 'distributions'):
         assert (folder / f'{name}.png').stat().st_size > 10_000
-    printed = capsys.readouterr().out
+    printed, said = capsys.readouterr()
     assert '740 images of another data set' in printed and 'on 200 training images' in printed
-    assert 'of 389 validation images' in printed and 'classifiers.json' in printed
+    assert 'of 389 validation images' in printed and 'classifiers.json' in said
 
 
 def test_wrong_input_is_told_in_one_line_before_any_image_is_read(digits_checkpoint, twin, tmp_path, capsys):

@@ -55,19 +55,19 @@ def test_the_command_in_the_header_makes_the_same_file(tmp_path, capsys):
 
 @pytest.mark.parametrize('arguments, message', [
     ([], 'the following arguments are required: COMMAND'),
-    (['words'], "invalid choice: 'words'"),
+    (['words'], "there is no command 'words'"),
     (['codes'], 'the following arguments are required: --num-classes, --num-subnns, --num-active'),
-    (small(10, 10, 5, '--num-classes', 'ten'), "argument --num-classes: invalid int value: 'ten'"),
-    (small(10, 10, 5, '--bogus'), 'unrecognized arguments: --bogus'),
-    (small(10, 10, 5, '--out', 'x'), 'unrecognized arguments: --out'),
+    (small(10, 10, 5, '--num-classes', 'ten'), "argument --num-classes: expected a whole number, got 'ten'"),
+    (small(10, 10, 5, '--bogus'), 'unknown argument --bogus'),
+    (small(10, 10, 5, '--out', 'x'), 'unknown argument --out'),
     (small(10, 10, 5, '--source', 'best'), "argument --source: invalid choice: 'best'"),
     (small(253, 10, 5), 'only C(10, 5) = 252'),
-    (small(0, 10, 5), 'at least one class'),
+    (small(0, 10, 5), 'must be at least 1, got 0'),
     (small(10, 10, 11), 'from 1 to 10'),
     (small(11, 10, 5, '--source', 'paper'), 'the paper has no scheme for 11 classes'),
     (small(10, 10, 5, '--seed', '1'), "are for source='search'"),
     (small(10, 10, 5, '--source', 'search', '--min-distance', '5'), 'must be even'),
-    (small(10, 10, 5, '--source', 'search', '--seed', '-1'), 'seed must be from 0'),
+    (small(10, 10, 5, '--source', 'search', '--seed', '-1'), 'must be at least 0, got -1'),
     (small(13, 10, 3, '--source', 'search', '--min-distance', '4'), 'finds only 10 words'),
 ])
 def test_wrong_input_is_one_line_on_stderr(arguments, message, capsys):

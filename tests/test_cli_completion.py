@@ -31,7 +31,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
     command = ['bash', '--norc', '-c', code, 'bash', str(script), 'timm-coded', *words]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stderr == '', done.stderr
-    return done.stdout.split()
+    return sorted(done.stdout.split())  # files in the order of the folder, which is any
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_all_commands_are_offered(script, folder):
     (['evaluate', '--for'], ['--foreign']),
     (['evaluate', 'run'], ['run', 'runs.npz']),
     (['evaluate', 'x.pth', '--output', 'run'], ['run']),
-    (['evaluate', 'x.pth', '--device', ''], ['auto', 'xla', 'cpu', 'cuda']),
+    (['evaluate', 'x.pth', '--device', ''], ['auto', 'cpu', 'cuda', 'xla']),
     (['report', 'x.pth', '--skip', 'explain', 'de'], ['decode', 'detect']),
     (['detect', 'runs.npz', '--against', 'ru'], ['run', 'runs.npz']),
     (['extract', 'x.pth', '--onnx', 'runs'], ['runs.npz']),

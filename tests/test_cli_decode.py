@@ -42,8 +42,8 @@ def test_decode_tells_tables_and_curves_from_outputs_alone(outputs_file, tmp_pat
 
 def test_decode_runs_the_checkpoint_that_made_the_outputs(outputs_file, digits_checkpoint, tmp_path, one_thread):
     assert main(['decode', str(outputs_file), '--checkpoint', str(digits_checkpoint), '--output', str(tmp_path),
-                 '--margins', '0', '0.1', '--agreements', '2', '--timed-batch-sizes', '32', '--repeats', '2', '--timed', '32',
-                 '--images', '1000']) == 0
+                 '--margins', '0', '0.1', '--agreements', '2', '--timed-batch-sizes', '32', '--repeats', '2', '--timed',
+                 '32', '--images', '1000']) == 0
     rows = {row['rule']: row for row in table(tmp_path / 'exits.csv')}
     assert list(rows) == ['whole network', 'margin 0', 'margin 0.1', 'agreement 2']
     simulated = {f'{row["rule"]} {float(row["threshold"]):g}': row for row in table(tmp_path / 'exits_simulated.csv')}

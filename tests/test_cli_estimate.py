@@ -54,6 +54,7 @@ def test_a_finished_estimate_is_not_made_again(first, output):
     (['resnet18', '--batch-size', '0'], 'at least 1'),
     (['resnet18', '--replicas', '4096', '--chips', 'v5e'], '--replicas 4096'),
     (['resnet18:paper'], 'resnet18:paper'),
+    (['resnet18', 'resnet18'], 'resnet18 is named twice'),
     (['resnet18', '--output', '/proc/x'], 'cannot write to --output'),
 ])
 def test_wrong_input_is_told_in_a_line_before_anything_is_compiled(argv, said, capsys, tmp_path):

@@ -42,7 +42,7 @@ def test_accuracies_are_those_of_the_last_epoch(digits_checkpoint, tmp_path, dev
     assert outputs.logits.shape == (389, 10) and outputs.class_names == [str(k) for k in range(10)]
     assert outputs.about['model'] == 'coded_resnext11_10x11d' and outputs.about['img_size'] == 8
     assert json.loads((tmp_path / 'evaluate.json').read_text())['tables']['accuracy']
-    assert '389 images' in done.stdout
+    assert '389 images' in done.stderr
 
 
 def test_moving_average_is_another_model(digits_checkpoint, tmp_path):

@@ -39,7 +39,7 @@ def test_one_class_with_its_threshold_and_exports(digits_checkpoint, trained, tm
         digits_checkpoint, '--classes', 3, '--output', path, '--thresholds', thresholds, '--repeats', 2,
         '--torch-export', tmp_path / 'p' / 'three.pt2', '--onnx', tmp_path / 'o' / 'three.onnx') == 0
     out, err = capsys.readouterr()
-    assert err == '' and f'network: {path}' in out
+    assert f'network: {path}' in err
     assert (tmp_path / 'p' / 'three.pt2').exists() and (tmp_path / 'o' / 'three.onnx').exists()
 
     network, model = timm_coded.load_extracted(path), trained.model

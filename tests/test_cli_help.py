@@ -2,6 +2,7 @@
 import argparse
 import shlex
 from collections import defaultdict
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -91,18 +92,22 @@ def test_same_flag_means_the_same_in_all_commands():
         for action in subparsers.choices[name]._actions:
             for flag in action.option_strings:
                 takes = str(action.metavar).partition('.')[0]
-                bounds = action.type.__qualname__ + str(id(action.type)) if callable(action.type) else None
-                uses[flag][name] = action.option_strings, takes, bounds, action.const, action.dest
-    folders = {name for name, use in uses['--output'].items() if use[1] == 'FOLDER'}
-    assert set(uses['--output']) - folders == {'codes', 'paths', 'extract'}  # which make one file; the rest is beside it
-    assert {uses['--output'][name][1] for name in ('codes', 'paths', 'extract')} == {'FILE'}
-    assert set(uses['--json']) == set(COMMANDS) - {'codes'}  # whose words are made to be piped already
+                choices = sorted(set(action.choices or ()) - {'both'})  # of --mode, where a table has room for both
+                uses[flag][name] = action.option_strings, takes, choices, action.dest
+    assert {use[1] for use in uses['--output'].values()} == {'FOLDER', 'FILE'}  # many files, or one
+    assert all(uses['--output'][name][1] == 'FILE' for name in ('codes', 'paths', 'extract'))
     for flag, use in uses.items():
         if flag != '--output':
             kinds = set(map(str, use.values()))
             assert len(kinds) == 1, f'{flag}: {use}'
     for long, short in (('--batch-size', '-b'), ('--workers', '-j')):
         assert set(uses[long]) == set(uses[short])
+
+
+def test_every_command_that_prints_tables_prints_them_as_json_too(capsys):
+    for name in COMMANDS:
+        has_tables = {'publish', 'publish_all', 'print_json'} & set(vars(import_module(f'timm_coded.cli.{name}')))
+        assert bool(has_tables) == ('[--json]' in help_of(capsys, name)), name
 
 
 def test_training_shows_examples_and_the_statuses_it_ends_with():

@@ -27,6 +27,8 @@ def calls(monkeypatch):
     def prepare(name, case, setting, replica):
         def call():
             noted.append(name)
+            if name == 'frail' and noted.count('frail') > 2:
+                raise ValueError('a dimension changed')
             if name == 'late' and noted.count('late') > 2:
                 raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate')
         if name == 'large':
@@ -57,6 +59,11 @@ def test_model_without_enough_memory_is_left_out_and_the_others_go_on(calls, cap
     assert [row['ratio'] for row in rows] == [None] * 4  # there is no first model to compare with
     said = benchmark.notes([found], SMALL, replicas.create('cpu'))
     assert said[-1] == 'training, batch 2, 12 pixels: out of memory: large, late'
+
+
+def test_model_that_fails_beside_the_others_is_named_with_the_reason(calls):
+    with pytest.raises(UserError, match='cannot run frail .training, batch 2, 12 pixels. beside .*a dimension changed'):
+        compare(['a', 'frail'], TRAINING, SMALL, replicas.create('cpu'), 2)
 
 
 def test_nothing_fits(calls):
