@@ -71,6 +71,8 @@ def hub(monkeypatch, tmp_path):
     """A Hub that this process finds, with a token for it."""
     with FakeHub() as hub:
         monkeypatch.setattr('huggingface_hub.constants.ENDPOINT', hub.url)
+        monkeypatch.setattr('huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE',
+                            f'{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}')
         monkeypatch.setattr('huggingface_hub.constants.HF_HUB_DISABLE_XET', True)
         monkeypatch.setattr('huggingface_hub.constants.HF_TOKEN_PATH', str(tmp_path / 'no-token'))
         monkeypatch.setenv('HF_TOKEN', TOKEN)
