@@ -184,7 +184,7 @@ def test_compiled_task_trains_and_evaluates_as_the_plain_one():
     assert not torch.allclose(compiled.get_eval_model()(images), compiled.get_eval_model(ema=True)(images))
 
 
-@pytest.mark.parametrize('name', ['coded_resnext11_10x11d', 'vit_tiny_patch16_224'])
+@pytest.mark.parametrize('name', ['coded_resnext29_10x11d', 'vit_tiny_patch16_224'])
 def test_optimizer_groups_are_those_of_the_plain_model(name):
     model = timm.create_model(name)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
