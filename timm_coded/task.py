@@ -20,6 +20,10 @@ class CodedClassificationTask(ClassificationTask):
     without coded blocks is trained as by ClassificationTask.
     """
 
+    criterion: CodingLoss
+    trainable_module: Any  # modules, for which torch.compile has no type
+    eval_model: Any
+
     def __init__(
             self,
             model: nn.Module,

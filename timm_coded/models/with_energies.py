@@ -1,5 +1,5 @@
 """A model's energies from `forward`, for wrappers that know no other method: DistributedDataParallel and the like."""
-from typing import Callable, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Set, Tuple
 
 import torch.nn as nn
 from timm.models import group_parameters
@@ -21,6 +21,8 @@ class WithEnergies(nn.Module):
     Attributes:
         module: the model.
     """
+
+    module: Any  # a model of timm's, whose methods nn.Module does not have
 
     def __init__(self, model: nn.Module) -> None:
         """
