@@ -68,12 +68,13 @@ def test_site_builds_without_warnings_and_asks_no_other_machine_for_anything(sit
         assert not re.search(r'url\(\s*["\']?(https?:)?//|@import', sheet.read_text())
 
 
-def test_equations_are_drawn_and_code_stays_as_it_is(site):
+def test_equations_are_drawn_and_links_between_readme_and_docs_hold(site):
     method, source = (site / 'method' / 'index.html').read_text(), (ROOT / 'docs' / 'method.md').read_text()
     assert method.count('<math') == method.count('class="math"') == source.count('```math') > 0
     assert '\\frac' not in method and '```' not in method
     readme = (site / 'readme' / 'index.html').read_text()
     assert 'href="../training/"' in readme and '](docs/' not in readme
+    assert 'href="readme/">README</a>' in (site / 'index.html').read_text()
 
 
 def test_api_has_all_that_the_public_modules_name():
