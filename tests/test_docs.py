@@ -31,8 +31,6 @@ OTHERS_FLAGS = {'--Energy-normalization', '--LossDisentangle-type', '--Mask-grad
 PUBLIC = [timm_coded, timm_coded.codes, timm_coded.models, analysis.calibration, analysis.exits, analysis.extraction]
 
 by_name = pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
-with_python = pytest.mark.parametrize(
-    'page', [page for page in PAGES if blocks(page, 'python')], ids=lambda page: page.name)
 
 
 @pytest.fixture(scope='module')
@@ -68,12 +66,13 @@ def test_site_builds_without_warnings_and_asks_no_other_machine_for_anything(sit
         assert not re.search(r'url\(\s*["\']?(https?:)?//|@import', sheet.read_text())
 
 
-def test_equations_are_drawn_and_code_stays_as_it_is(site):
+def test_equations_are_drawn_and_links_between_readme_and_docs_hold(site):
     method, source = (site / 'method' / 'index.html').read_text(), (ROOT / 'docs' / 'method.md').read_text()
     assert method.count('<math') == method.count('class="math"') == source.count('```math') > 0
     assert '\\frac' not in method and '```' not in method
     readme = (site / 'readme' / 'index.html').read_text()
     assert 'href="../training/"' in readme and '](docs/' not in readme
+    assert 'href="readme/">README</a>' in (site / 'index.html').read_text()
 
 
 def test_api_has_all_that_the_public_modules_name():
@@ -120,15 +119,16 @@ def make_results(folder: Path) -> None:
     timm_coded.save_extracted(timm_coded.extract_classes(model, [3]), three, analysis / 'extracted-3.pth')
 
 
-@with_python
-def test_python_of_a_page_runs_from_top_to_bottom(page, tmp_path):
-    if page.name == 'analysis.md':
-        make_results(tmp_path)
-    file = tmp_path / f'{page.stem}_page.py'
-    file.write_text(script(page, 'python'))
+def test_python_of_each_page_runs_from_top_to_bottom(tmp_path):
+    make_results(tmp_path)
+    files = []
+    for page in PAGES:
+        files.append(tmp_path / f'{page.stem}_page.py')
+        files[-1].write_text(script(page, 'python'))
+    run_all = 'import runpy, sys; [runpy.run_path(file) for file in sys.argv[1:]]'  # torch and timm are imported once
     ran = subprocess.run(
-        [sys.executable, '-W', 'error', file], cwd=tmp_path, capture_output=True, text=True, timeout=300,
-        env=os.environ | {'OMP_NUM_THREADS': '1'})
+        [sys.executable, '-W', 'error', '-c', run_all, *files], cwd=tmp_path, capture_output=True, text=True,
+        timeout=300, env=os.environ | {'OMP_NUM_THREADS': '1'})
     assert not ran.returncode, ran.stderr
 
 
