@@ -42,6 +42,7 @@ def dots(findings):
 
 def to_rgb_of_joint():
     from matplotlib.colors import to_rgb
+
     from timm_coded.analysis.paths_picture import TEXT
     return to_rgb(TEXT)
 

@@ -4,12 +4,12 @@ import torch
 from cutting import random_model
 
 from timm_coded.export.check import check_outputs, draft_of, noise
-from timm_coded.export.outputs import WithEnergies
+from timm_coded.export.outputs import NamedOutputs
 
 
 @pytest.fixture(scope='module')
 def network():
-    return WithEnergies(random_model()).eval()
+    return NamedOutputs(random_model()).eval()
 
 
 def check(network, change, batches=(1, 3)):
@@ -65,7 +65,7 @@ def test_either_of_two_classes_that_are_as_good_is_right():
         model.codewords(block)[4] = model.codewords(block)[7]
         others = [k for k in range(10) if k not in (4, 7)]
         model.codewords(block)[others] = 0
-    assert check(WithEnergies(model), lambda outputs: [
+    assert check(NamedOutputs(model), lambda outputs: [
         value.copy_(11 - value) for name, value in outputs.items() if name.startswith('decoder')]) == 0.
 
 

@@ -6,7 +6,12 @@ from timm_coded.analysis.removal.ablate import ablate, check_blocks
 from timm_coded.train.flags import COUNT, INDEX
 
 from .common import (
-    add_checkpoint_arguments, add_data_arguments, add_output_argument, open_images, open_trained, output_folder,
+    add_checkpoint_arguments,
+    add_data_arguments,
+    add_output_argument,
+    open_images,
+    open_trained,
+    output_folder,
     publish,
 )
 

@@ -5,8 +5,14 @@ from timm_coded.analysis.activations.energy_map import energy_map
 from timm_coded.analysis.activations.magnitudes import activations, choose_blocks
 
 from .common import (
-    add_checkpoint_arguments, add_data_arguments, add_output_argument, open_images, open_trained, output_folder,
-    outputs_of, publish_all,
+    add_checkpoint_arguments,
+    add_data_arguments,
+    add_output_argument,
+    open_images,
+    open_trained,
+    output_folder,
+    outputs_of,
+    publish_all,
 )
 
 DESCRIPTION = (

@@ -10,8 +10,16 @@ from timm_coded.train.flags import COUNT, INDEX
 from timm_coded.train.trained import Images, Trained, load_trained
 
 from .common import (
-    add_checkpoint_arguments, add_data_arguments, add_output_argument, find_class, open_foreign, open_images,
-    open_trained, output_folder, publish, tell,
+    add_checkpoint_arguments,
+    add_data_arguments,
+    add_output_argument,
+    find_class,
+    open_foreign,
+    open_images,
+    open_trained,
+    output_folder,
+    publish,
+    tell,
 )
 
 DESCRIPTION = (

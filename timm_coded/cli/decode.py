@@ -11,7 +11,12 @@ from timm_coded.train.flags import COUNT
 from timm_coded.train.trained import Images, Trained
 
 from .common import (
-    add_checkpoint_arguments, add_data_arguments, add_output_argument, open_images, open_trained, output_folder,
+    add_checkpoint_arguments,
+    add_data_arguments,
+    add_output_argument,
+    open_images,
+    open_trained,
+    output_folder,
     publish,
 )
 

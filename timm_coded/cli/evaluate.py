@@ -9,8 +9,17 @@ from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 
 from .common import (
-    add_checkpoint_arguments, add_data_arguments, add_output_argument, file_name, open_foreign, open_images,
-    open_trained, output_folder, outputs_of, publish_all, tell,
+    add_checkpoint_arguments,
+    add_data_arguments,
+    add_output_argument,
+    file_name,
+    open_foreign,
+    open_images,
+    open_trained,
+    output_folder,
+    outputs_of,
+    publish_all,
+    tell,
 )
 
 DESCRIPTION = (

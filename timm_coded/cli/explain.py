@@ -13,8 +13,15 @@ from timm_coded.train.flags import COUNT
 from timm_coded.train.trained import Trained
 
 from .common import (
-    add_checkpoint_arguments, add_class_names_argument, add_output_argument, data_set_names, file_name, open_trained,
-    output_folder, publish_all, read_names,
+    add_checkpoint_arguments,
+    add_class_names_argument,
+    add_output_argument,
+    data_set_names,
+    file_name,
+    open_trained,
+    output_folder,
+    publish_all,
+    read_names,
 )
 
 DESCRIPTION = (

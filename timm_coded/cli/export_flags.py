@@ -6,7 +6,6 @@ from typing import Any, Callable, Mapping
 from torch import nn
 
 from timm_coded.export import check_onnx, check_stablehlo, export_onnx, export_program, export_stablehlo
-from timm_coded.export.outputs import WithEnergies
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 

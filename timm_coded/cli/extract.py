@@ -15,8 +15,17 @@ from timm_coded.train.flags import INDEX
 from timm_coded.train.trained import Images, Trained
 
 from .common import (
-    add_checkpoint_arguments, add_data_arguments, add_json_argument, as_index, file_name, find_class, open_images,
-    open_trained, output_folder, publish, tell,
+    add_checkpoint_arguments,
+    add_data_arguments,
+    add_json_argument,
+    as_index,
+    file_name,
+    find_class,
+    open_images,
+    open_trained,
+    output_folder,
+    publish,
+    tell,
 )
 from .export_flags import add_export_arguments, check_export, describe_images, export_files, exported_paths
 

@@ -16,7 +16,14 @@ from timm_coded.train.flags import COUNT
 from timm_coded.train.trained import load_trained
 
 from .common import (
-    add_class_names_argument, add_json_argument, data_set_names, find_class, make_folder, print_json, read_names, tell,
+    add_class_names_argument,
+    add_json_argument,
+    data_set_names,
+    find_class,
+    make_folder,
+    print_json,
+    read_names,
+    tell,
 )
 
 DESCRIPTION = (

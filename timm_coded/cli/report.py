@@ -30,8 +30,16 @@ from timm_coded.train.trained import Images, Trained
 
 from .classify import add_stock_arguments, named_classes, open_stock
 from .common import (
-    add_checkpoint_arguments, add_data_arguments, add_output_argument, open_foreign, open_images, open_trained,
-    output_folder, outputs_of, print_json, tell,
+    add_checkpoint_arguments,
+    add_data_arguments,
+    add_output_argument,
+    open_foreign,
+    open_images,
+    open_trained,
+    output_folder,
+    outputs_of,
+    print_json,
+    tell,
 )
 
 DESCRIPTION = (

@@ -8,7 +8,7 @@ from typing import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from .outputs import Outputs, WithEnergies, named_outputs
+from .outputs import NamedOutputs, Outputs, named_outputs
 
 TOLERANCE = 1e-4
 
@@ -51,7 +51,7 @@ def check_outputs(
     """The greatest difference of what the file at `path` puts out, by `run`, from what the network does.
 
     Args:
-        network: or `WithEnergies` of one.
+        network: or `NamedOutputs` of one.
         run: gives the file's outputs for images, as the network does.
         batches: of images, [B, 3, H, W] each.
 
@@ -66,7 +66,7 @@ def check_outputs(
         if shapes != found:
             raise ValueError(f'the exported file {path} puts out {found} for a batch of {len(images)}, the network '
                              f'{shapes}: it was deleted')
-        for name, value in expected.items():
+        for name in expected:
             difference, scale = compare(network, name, expected, actual)
             if not difference <= TOLERANCE * max(1., scale):
                 raise ValueError(f'{name} of the exported file {path} differs from the network\'s by {difference:.2g} '
@@ -82,7 +82,7 @@ def compare(network: nn.Module, name: str, expected: Outputs, actual: Outputs) -
     codeword, is from the best: two classes may be as good as each other.
     """
     kind, _, block = name.partition('.')
-    if kind == 'decoder' and isinstance(network, WithEnergies):
+    if kind == 'decoder' and isinstance(network, NamedOutputs):
         scores = expected[f'energies.{block}'] @ network.network.codewords(block).float().T
         named = actual[name].cpu()
         if not ((named >= 0) & (named < scores.shape[1])).all():

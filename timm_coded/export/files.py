@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .check import check_outputs, draft_of, noise
-from .outputs import Outputs, WithEnergies, output_names
+from .outputs import NamedOutputs, Outputs, output_names
 
 ONNX_PACKAGES = 'onnx', 'onnxscript', 'onnxruntime'
 EXAMPLE_BATCH = 2  # of the images that are traced
@@ -42,7 +42,7 @@ def export_program(
         network: of timm; on any device, it is copied to the CPU.
         image_size: H and W, in pixels.
         path: the file; it is there whole when this returns, or not at all.
-        energies: put out what `WithEnergies` does.
+        energies: put out what `NamedOutputs` does.
         about: goes with the file as JSON, the extra file `timm_coded`.
 
     Returns:
@@ -72,7 +72,7 @@ def export_onnx(
 ) -> float:
     """As `export_program`, an ONNX file with the input `images`, run by onnxruntime.
 
-    The outputs have the names of `WithEnergies`; `about` is in the model's metadata, as `timm_coded`.
+    The outputs have the names of `NamedOutputs`; `about` is in the model's metadata, as `timm_coded`.
 
     Raises:
         OSError: the file cannot be written.
@@ -102,7 +102,7 @@ def export_onnx(
 def prepare(network: nn.Module, energies: bool) -> nn.Module:
     """What is exported: a copy on the CPU, the caller's network stays where it is."""
     network = copy.deepcopy(network).cpu().eval()
-    return WithEnergies(network).eval() if energies else network
+    return NamedOutputs(network).eval() if energies else network
 
 
 def checked_images(network: nn.Module, image_size: int) -> list[Tensor]:

@@ -6,7 +6,7 @@ from timm_coded.models import coded_blocks, early_decode
 Outputs = dict[str, Tensor]
 
 
-class WithEnergies(nn.Module):
+class NamedOutputs(nn.Module):
     """A coded network whose forward gives all outputs by name, in this order.
 
     `logits` [B, K]; for each coded block, in order, `energies.BLOCK`, the normalised energies [B, N] of its subNNs, and
@@ -36,8 +36,8 @@ class WithEnergies(nn.Module):
 
 
 def output_names(network: nn.Module) -> list[str]:
-    """Names of what a network, or `WithEnergies` of one, puts out, in order."""
-    if not isinstance(network, WithEnergies):
+    """Names of what a network, or `NamedOutputs` of one, puts out, in order."""
+    if not isinstance(network, NamedOutputs):
         return ['logits']
     blocks = network.network.coded_blocks
     return ['logits', *(f'energies.{block}' for block in blocks), *(f'decoder.{block}' for block in blocks)]

@@ -16,7 +16,7 @@ from timm_coded.models import pack_grouped_convs
 
 from .check import check_outputs, draft_of, noise
 from .files import ABOUT, prepare, quiet
-from .outputs import Outputs, WithEnergies
+from .outputs import NamedOutputs, Outputs
 
 LANES = 128  # of the matrix units of a TPU; XLA's grouped convolutions of few channels are slow everywhere
 
@@ -55,7 +55,7 @@ def export_stablehlo(
         raise FileExistsError(errno.ENOTEMPTY, 'is not empty', str(folder))
     network = prepare(network, energies)
     images = noise(network, batch_size, image_size)
-    packed = prepare(network.network if isinstance(network, WithEnergies) else network, energies)
+    packed = prepare(network.network if isinstance(network, NamedOutputs) else network, energies)
     pack_grouped_convs(packed, LANES)
     with draft_of(folder) as draft, tempfile.TemporaryDirectory() as scratch:
         with quiet(), open(Path(scratch, 'program.pt2'), 'wb') as file:
