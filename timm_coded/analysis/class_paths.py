@@ -2,7 +2,8 @@
 from typing import Sequence
 
 import numpy as np
-from torch import nn
+
+from timm_coded.models import CodedResNet
 
 from .findings import Findings, Picture, Row, Table
 from .outputs import check_coded
@@ -10,7 +11,7 @@ from .paths_picture import COLOURS, BlockPaths, plot_paths
 
 
 def class_paths(
-        model: nn.Module,
+        model: CodedResNet,
         classes: Sequence[int],
         class_names: Sequence[str] = (),
         name: str = 'a coded model',
@@ -60,7 +61,7 @@ def check_shown(classes: Sequence[int], num_classes: int) -> None:
             raise ValueError(f'there is no class {index}: the model has {num_classes} classes')
 
 
-def block_paths(model: nn.Module, classes: Sequence[int]) -> list[BlockPaths]:
+def block_paths(model: CodedResNet, classes: Sequence[int]) -> list[BlockPaths]:
     """All blocks of a coded model, in order."""
     paths = []
     for block_name, block in model.named_blocks():
@@ -75,7 +76,7 @@ def block_paths(model: nn.Module, classes: Sequence[int]) -> list[BlockPaths]:
 
 def row(block: BlockPaths, labels: Sequence[str]) -> Row:
     listed = {label: numbers(active) for label, active in zip(labels, block.active)}
-    shared = {'shared': numbers(block.active.all(0))} if len(labels) > 1 else {}
+    shared = {'shared': numbers(np.asarray(block.active.all(0)))} if len(labels) > 1 else {}
     return {'block': f'{block.stage}.{block.index}', **listed, **shared}
 
 

@@ -124,7 +124,7 @@ def draw_block(axes: Axes, grid: Grid, column: int, block: BlockPaths) -> None:
         draw_dot(axes, x, y, grid.radius, colours)
 
 
-def draw_line(axes: Axes, start: tuple, end: tuple, colour: str) -> None:
+def draw_line(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
     """An S that leaves and arrives level."""
     bend = (start[0] + end[0]) / 2
     curve = Curve([start, (bend, start[1]), (bend, end[1]), end], [Curve.MOVETO, *[Curve.CURVE4] * 3])
@@ -156,10 +156,11 @@ def draw_frame(axes: Axes, grid: Grid, blocks: Sequence[BlockPaths], title: str)
         axes.text(x, TOP - .5, stage, fontsize=10, fontweight='bold', color=TEXT, ha='center', va='center')
         axes.text(x, TOP - .3, f'{actives} of {subnns}', fontsize=9, color=QUIET, ha='center', va='center')
     for x, block in zip(grid.columns, blocks):
-        axes.text(x, grid.rows[-1] + .26, block.index, fontsize=9, color=QUIET, ha='center', va='center')
+        axes.text(x, grid.rows[-1] + .26, f'{block.index}', fontsize=9, color=QUIET, ha='center', va='center')
     step = -(-subnns // 16)
     for subnn in range(0, subnns, step):
-        axes.text(NUMBERS, grid.rows[subnn], subnn or 'subNN 0', fontsize=9, color=QUIET, ha='right', va='center')
+        label = f'{subnn}' if subnn else 'subNN 0'
+        axes.text(NUMBERS, grid.rows[subnn], label, fontsize=9, color=QUIET, ha='right', va='center')
     axes.text(.25, TOP - .3, 'work for a class', fontsize=9, color=QUIET, va='center')
     axes.text(NUMBERS, grid.rows[-1] + .26, 'block', fontsize=9, color=QUIET, ha='right', va='center')
 

@@ -4,7 +4,7 @@ import difflib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Iterable, Sequence
 
 from torch import Tensor
 
@@ -140,7 +140,7 @@ def publish_all(found: Iterable[Findings], folder: Path, as_json: bool) -> None:
         print_json(contents)
 
 
-def print_json(contents: dict) -> None:
+def print_json(contents: dict[str, Any]) -> None:
     print(json.dumps(contents, indent=1, allow_nan=False, default=as_plain), flush=True)
 
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import textwrap
-from typing import Iterable, NoReturn, Sequence
+from typing import Any, Iterable, NoReturn, Sequence
 
 import timm_coded
 from timm_coded.train.args import flag_of, suggestion
@@ -59,7 +59,7 @@ exit status:
 class Parser(argparse.ArgumentParser):
     """Reports a wrong argument in one line, and leaves the lines of an example as they are."""
 
-    def __init__(self, description: str = '', **kwargs: object):
+    def __init__(self, description: str = '', **kwargs: Any):
         width = shutil.get_terminal_size().columns - 2
         super().__init__(
             description=textwrap.fill(description, width), allow_abbrev=False,

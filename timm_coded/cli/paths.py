@@ -1,6 +1,7 @@
 """`timm-coded paths`: a picture of the paths of a few classes."""
 import argparse
 from pathlib import Path
+from typing import cast
 
 import timm
 from timm.data import ImageNetInfo, infer_imagenet_subset
@@ -9,6 +10,7 @@ from torch import nn
 from timm_coded.analysis.class_paths import check_shown, class_paths
 from timm_coded.analysis.outputs import check_coded
 from timm_coded.analysis.paths_picture import save_picture
+from timm_coded.models import CodedResNet
 from timm_coded.speed.forms import create_form
 from timm_coded.train.build import check_model_name
 from timm_coded.train.errors import UserError
@@ -69,20 +71,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def open_model(args: argparse.Namespace) -> tuple[nn.Module, list[str], str]:
+def open_model(args: argparse.Namespace) -> tuple[CodedResNet, list[str], str]:
     """The model, the names of its classes where they are known, and its own name."""
     if Path(args.model).is_file():
         if args.num_classes:
             raise UserError(f'--num-classes: {args.model} has its own, leave it out')
         trained = load_trained(args.model)
         check_coded(trained.model)
-        return trained.model, data_set_names(trained), trained.args.model
+        return cast(CodedResNet, trained.model), data_set_names(trained), trained.args.model
     if Path(args.model).suffix in ('.tar', '.pth', '.pt', '.safetensors'):
         raise UserError(f'there is no checkpoint {args.model}')
     check_model_name(args.model)
-    model = create_form(args.model, args.num_classes or timm.get_pretrained_cfg_value(args.model, 'num_classes'))
+    own = cast(int, timm.get_pretrained_cfg_value(args.model, 'num_classes'))
+    model = create_form(args.model, args.num_classes or own)
     check_coded(model)
-    return model, imagenet_names(model), args.model
+    return cast(CodedResNet, model), imagenet_names(model), args.model
 
 
 def imagenet_names(model: nn.Module) -> list[str]:

@@ -86,6 +86,7 @@ def export_onnx(
         program = torch.onnx.export(
             network, (noise(network, EXAMPLE_BATCH, image_size),), input_names=['images'], output_names=names,
             dynamic_shapes=any_batch(), dynamo=True, verbose=False)
+        assert program is not None  # it is for an exporter that is not used here
         program.model.metadata_props[ABOUT] = json.dumps(about or {})
     with draft_of(path) as draft:
         with quiet():

@@ -1,7 +1,9 @@
 """What an exported network puts out: logits, or with them what each coded block tells."""
+from typing import cast
+
 from torch import Tensor, nn
 
-from timm_coded.models import coded_blocks, early_decode
+from timm_coded.models import CodedResNet, coded_blocks, early_decode
 
 Outputs = dict[str, Tensor]
 
@@ -17,11 +19,13 @@ class NamedOutputs(nn.Module):
         ValueError: the network has no coded blocks.
     """
 
-    def __init__(self, network: nn.Module):
+    network: CodedResNet
+
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         if not coded_blocks(network):
             raise ValueError('this network has no coded blocks, and so no energies: export it without them')
-        self.network = network
+        self.network = cast(CodedResNet, network)
 
     def forward(self, images: Tensor) -> Outputs:
         """Images [B, 3, H, W] -> outputs by name."""

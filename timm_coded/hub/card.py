@@ -1,6 +1,6 @@
 """The model card: what a model is, how to use it, how it was trained, how good it was found, and its limits."""
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
@@ -61,7 +61,7 @@ def metadata(model: nn.Module, card: Card) -> str:
 
 
 def description(model: nn.Module, card: Card) -> str:
-    architecture, config = model.pretrained_cfg['architecture'], card.config
+    architecture, config = cast(dict[str, Any], model.pretrained_cfg)['architecture'], card.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
     kind = (
         'A Coded ResNeXt ([paper](https://arxiv.org/abs/2202.05343)): the information of each class flows through a '

@@ -1,5 +1,6 @@
 """A model as a folder that timm loads, by `local-dir:`, and that goes to the Hub as it is."""
 from pathlib import Path
+from typing import Any, cast
 
 import timm
 import torch
@@ -61,7 +62,7 @@ def check_loads(model: nn.Module, folder: Path) -> None:
     """
     loaded = timm.create_model(f'local-dir:{folder}', pretrained=True).eval()
     own, read = model.state_dict(), loaded.state_dict()
-    images = torch.randn(2, *model.pretrained_cfg['input_size'])
+    images = torch.randn(2, *cast(dict[str, Any], model.pretrained_cfg)['input_size'])
     if own.keys() != read.keys() or not all(torch.equal(own[name], read[name]) for name in own) or not torch.equal(
             model(images), loaded(images)):
         raise UserError(f'timm does not load from {folder} the model that was written: please report it, with the '

@@ -1,20 +1,21 @@
 """The coding schemes of a model, for its card, its config and its recipe."""
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import nn
 
 from timm_coded.codes import CodingScheme, coding_scheme
-from timm_coded.models import coded_blocks
+from timm_coded.models import CodedResNet, coded_blocks
 
 
 def schemes_of(model: nn.Module) -> dict[tuple[str, ...], CodingScheme]:
     """The coding schemes of a model, by the names of the blocks that share one; none where it has no coded blocks."""
+    coded = cast(CodedResNet, model)  # where there are blocks
     blocks: dict[bytes, list[str]] = {}
     for block in coded_blocks(model):
-        blocks.setdefault(model.codewords(block).cpu().numpy().tobytes(), []).append(block)
-    return {tuple(names): CodingScheme(model.codewords(names[0]).cpu().numpy()) for names in blocks.values()}
+        blocks.setdefault(coded.codewords(block).cpu().numpy().tobytes(), []).append(block)
+    return {tuple(names): CodingScheme(coded.codewords(names[0]).cpu().numpy()) for names in blocks.values()}
 
 
 def model_args(model: nn.Module, trained_with: Any) -> dict[str, str]:

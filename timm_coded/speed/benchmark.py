@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from timm_coded.analysis.findings import Findings, Picture, Row, Table
 from timm_coded.analysis.stopwatch import iqr
+from timm_coded.codes.progress import is_live
 
 from ..train import replicas
-from ..train.progress import is_live
 from ..train.replicas import Replica
 from .chart import plot_rates
 from .contestant import Case, Setting
