@@ -57,7 +57,7 @@ def explain(
     scaled = {block: (words[block][0].mean() * energy).numpy() for block, energy in blocks.items()}  # r E
     pairs = {block: words[block][[first, second]].numpy().astype(int) for block in blocks}
     agreeing = sum(index == first for index in decoded.values())
-    title = (f'{name}: {names[first]}, probability {float(probabilities[first]):.3f}, named by {agreeing} of '
+    title = (f'Image {name}: {names[first]}, probability {float(probabilities[first]):.3f}, named by {agreeing} of '
              f'{len(blocks)} early decoders; runner-up {names[second]}')
     return Findings(
         f'explain-{name}',
