@@ -62,7 +62,7 @@ def test_tables_are_what_the_model_puts_out(case):
         assert [found['prediction'] for found in listed] == own.tolist()
         assert [found['runner-up'] for found in listed] == other.tolist()
         assert [found['subNN'] for found in listed if found['tells apart']] == sorted(alone[0] + alone[1])
-    assert findings.title.startswith(f'three: {NAMES[order[0]]}, ')
+    assert findings.title.startswith(f'Image three: {NAMES[order[0]]}, ')
     assert f'{agreeing} of 2 early decoders; runner-up {NAMES[order[1]]}' in findings.title
 
 
