@@ -25,8 +25,11 @@ from timm_coded.analysis.outputs import fingerprint
 from timm_coded.cli.main import COMMANDS, main
 from timm_coded.train.args import build_parser, parse_args
 
-# of the paper's public code, and of gcloud
-OTHERS_FLAGS = {'--Energy-normalization', '--LossDisentangle-type', '--Mask-grads', '--Same-code-Same-mask', '--spot'}
+# of the paper's public code, of gcloud, and of timm's train.py and accelerate
+OTHERS_FLAGS = {
+    '--Energy-normalization', '--LossDisentangle-type', '--Mask-grads', '--Same-code-Same-mask', '--spot',
+    '--cpu', '--device-modules', '--grad-accum-steps', '--loss', '--task', '--torchcompile', '--torchscript',
+}
 
 PUBLIC = [timm_coded, timm_coded.codes, timm_coded.models, analysis.calibration, analysis.exits, analysis.extraction]
 
@@ -101,7 +104,7 @@ def test_links_lead_somewhere(page):
 @by_name
 def test_blocks_of_python_and_shell_are_run_or_say_why_not(page):
     fences = re.findall(r'^ *```(\w*)$', page.read_text(), re.M)[::2]
-    assert set(fences) <= {'python', 'sh', 'math', 'text'}
+    assert set(fences) <= {'python', 'sh', 'math', 'text', 'diff', 'bibtex'}
     assert len(fences) == sum(len(blocks(page, language)) for language in set(fences))
     for block in blocks(page, 'python') + blocks(page, 'sh'):
         assert not re.search(r'^\.\.\.$', block.code, re.M), f'line {block.line}: left out what?'
