@@ -11,6 +11,12 @@ from timm_coded.train.run import run
 # Before torch_xla is imported anywhere: its runtime reads this once.
 os.environ.setdefault('PJRT_DEVICE', 'CPU')
 
+# Tests side by side, and the processes that they start, share the cores: threads that wait for one another in turns
+# take many times as long.
+if workers := int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', 0)):
+    torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+    os.environ.setdefault('OMP_NUM_THREADS', str(torch.get_num_threads()))
+
 
 @pytest.fixture(scope='module')
 def one_thread():
