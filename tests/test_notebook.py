@@ -98,11 +98,12 @@ def test_inside_a_clone_it_is_used(notebook, tmp_path, place):
     assert machine.called() == ['~: pip install --quiet -e .[demo,analysis,xla]']
 
 
-def test_what_is_installed_stays_as_it_is(notebook, tmp_path):
+@pytest.mark.parametrize('analyses, called', [('true', ['git']), ('false', ['git', 'pip'])])
+def test_what_is_installed_with_its_analyses_stays_as_it_is(notebook, tmp_path, analyses, called):
     machine = Machine(tmp_path, CPU, {})
-    (tmp_path / 'programs' / 'timm-coded').symlink_to('/bin/true')
+    (tmp_path / 'programs' / 'timm-coded').symlink_to(f'/bin/{analyses}')
     machine.install(notebook)
-    assert [call.split()[1] for call in machine.called()] == ['git']
+    assert [call.split()[1] for call in machine.called()] == called
 
 
 @pytest.fixture(scope='module')

@@ -45,8 +45,10 @@ def test_resume_goes_on_in_the_folder_of_the_checkpoint(start, tmp_path):
     save(path)
     assert start('--resume', str(path)) == ('x', path)
     assert start('--resume', str(path), '--experiment', 'x') == ('x', path)
-    with pytest.raises(UserError, match='leave out --experiment'):
+    with pytest.raises(UserError, match=f'give --output {tmp_path} --experiment x'):
         start('--resume', str(path), '--experiment', 'y')
+    with pytest.raises(UserError, match='there is no checkpoint'):
+        start('--resume', str(tmp_path / 'x' / 'lost.pth.tar'), '--experiment', 'y')
 
 
 def test_resume_auto_needs_a_name(start):

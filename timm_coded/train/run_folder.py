@@ -26,10 +26,12 @@ def find_checkpoint(args: argparse.Namespace) -> tuple[Path, dict[str, Any], lis
             raise UserError('--resume auto needs --experiment NAME, to find the run again')
         return find_newest(named)
     path = Path(args.resume)
-    if named is not None and not args.eval_only and path.resolve().parent != named.resolve():
-        raise UserError(f'--resume {path} goes on in the folder of that checkpoint, not in {named}: '
-                        'leave out --experiment')
-    return path, load(path), []
+    loaded = load(path)  # first: a wrong path is no matter of folders
+    folder = path.resolve().parent
+    if named is not None and not args.eval_only and folder != named.resolve():
+        raise UserError(f'--resume {path} goes on in the folder of that checkpoint, not in {named}, which --experiment '
+                        f'or --config names: give --output {folder.parent} --experiment {folder.name}')
+    return path, loaded, []
 
 
 def open_folder(args: argparse.Namespace, resumed: Path | None, img_size: int) -> Path:

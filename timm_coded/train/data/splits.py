@@ -87,6 +87,8 @@ def open_split(args: argparse.Namespace, split: str) -> ImageSet:
         what = f'--dataset {args.dataset}' if args.dataset else 'the class folders'
         where = f' in {args.data_dir}' if args.data_dir else ''
         reason = str(error) or type(error).__name__
+        if (args.dataset or '').startswith(('torch/', 'hfds/')) and not args.dataset_download:
+            reason += ' (--dataset-download fetches what is not there; --dataset "" reads class folders of your own)'
         raise UserError(f'cannot open {what}{where}, split {split!r}: {reason}') from error
     if not len(dataset):
         raise UserError(f'--dataset {args.dataset}: the split {split!r} has no images')
