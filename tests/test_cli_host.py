@@ -48,7 +48,8 @@ def test_wrong_input_is_told_in_one_line_before_anything_is_measured(calls, caps
 def test_output_that_cannot_be_written_to_is_told_before_anything_is_measured(calls, tmp_path, capsys):
     (tmp_path / 'file').touch()
     assert main(['host', '--output', str(tmp_path / 'file')]) == 2
-    assert capsys.readouterr().err == f'timm-coded host: {tmp_path / "file"}: File exists\n' and calls == []
+    assert capsys.readouterr().err == (
+        f'timm-coded host: cannot write to --output {tmp_path / "file"}: File exists\n') and calls == []
 
 
 @pytest.mark.parametrize('argv', [['--repeats', '0'], ['--precision', 'fp8'], ['--img-size', '-1']])
