@@ -99,15 +99,14 @@ def measure_rates(dataset: ImageDataset, workers: int, rounds: int, sizes: Sizes
     with one_thread():
         for turn in range(1 + rounds):  # the first starts the workers and fills the caches
             for key, loader in loaders.items():
-                training = key[1]
-                rate = time_pass(loader, turn if training else None)
+                rate = time_pass(loader, turn)
                 rates[key] += [rate] if turn else []
     return rates
 
 
-def time_pass(loader: Iterable[Any], epoch: int | None) -> float:
-    """Images a second of one pass; of training, the pass of an epoch."""
-    if epoch is not None and hasattr(loader, 'set_epoch'):
+def time_pass(loader: Iterable[Any], epoch: int) -> float:
+    """Images a second of one pass."""
+    if hasattr(loader, 'set_epoch'):
         loader.set_epoch(epoch)
     count, start = 0, time.perf_counter()
     for batch in loader:

@@ -97,9 +97,9 @@ class Batches:
             yield batch
 
     def set_epoch(self, epoch: int, first_step: int = 0) -> None:
-        """Of training: which epoch the next pass is, and how many of its steps it leaves out."""
-        assert isinstance(self.loader.sampler, TrainingSampler)
-        self.loader.sampler.epoch, self.loader.sampler.first_step = epoch, first_step
+        """Which epoch the next pass is, and how many of its steps it leaves out; all passes of evaluation are one."""
+        if isinstance(self.loader.sampler, TrainingSampler):
+            self.loader.sampler.epoch, self.loader.sampler.first_step = epoch, first_step
 
 
 def create_batches(
