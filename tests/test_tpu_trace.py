@@ -1,7 +1,7 @@
 """The traced graph is the loop's own step, and every instruction of it knows its layer."""
 import math
-import os
 import re
+import signal
 from collections import Counter
 
 import pytest
@@ -104,4 +104,4 @@ def test_a_wrong_model_is_told_across_the_process():
 
 def test_a_process_that_dies_is_told():
     with pytest.raises(UserError, match='memory'):
-        in_own_process(os._exit, 9)
+        in_own_process(signal.raise_signal, signal.SIGKILL)
