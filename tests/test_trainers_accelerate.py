@@ -12,7 +12,7 @@ PAGE = (Path(__file__).parent.parent / 'docs' / 'trainers.md').read_text()
 
 @pytest.fixture
 def example(tmp_path) -> Path:
-    block, = re.findall(r'```python\n(.*?)```', PAGE, re.DOTALL)
+    block, = [block for block in re.findall(r'```python\n(.*?)```', PAGE, re.DOTALL) if 'accelerate' in block]
     (tmp_path / 'example.py').write_text(block)
     return tmp_path / 'example.py'
 
