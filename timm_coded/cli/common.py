@@ -179,6 +179,13 @@ def read_names(path: Path, num_classes: int) -> list[str]:
     return names
 
 
+def class_names_of(args: argparse.Namespace, trained: Trained) -> list[str]:
+    """The names of --class-names, else those of the training's data set."""
+    if args.class_names:
+        return read_names(args.class_names, trained.model.num_classes)
+    return data_set_names(trained)
+
+
 def data_set_names(trained: Trained) -> list[str]:
     """Those of the training's data set; none where it is not at hand or does not tell."""
     try:

@@ -16,12 +16,11 @@ from .common import (
     add_checkpoint_arguments,
     add_class_names_argument,
     add_output_argument,
-    data_set_names,
+    class_names_of,
     file_name,
     open_trained,
     output_folder,
     publish_all,
-    read_names,
 )
 
 DESCRIPTION = (
@@ -52,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     if len(images) < len(args.images):
         raise UserError('two of the images have the same name, and so would their files: explain them in turn, with '
                         'another --output')
-    names = read_names(args.class_names, trained.model.num_classes) if args.class_names else data_set_names(trained)
+    names = class_names_of(args, trained)
     folder = output_folder(args)
     publish_all((explained(trained, image, name, names, calibrator) for name, image in images.items()), folder,
                 args.json)

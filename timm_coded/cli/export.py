@@ -5,7 +5,7 @@ from timm_coded.models import coded_blocks
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 
-from .common import add_checkpoint_arguments, add_class_names_argument, data_set_names, open_trained, read_names
+from .common import add_checkpoint_arguments, add_class_names_argument, class_names_of, open_trained
 from .export_flags import FLAGS, add_export_arguments, check_export, describe_images, export_files, exported_paths
 
 DESCRIPTION = (
@@ -34,8 +34,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f'{trained.args.model} has no coded blocks, and so no energies: leave out --energies')
     size = trained.image_size
     config = {**trained.config, 'input_size': (3, size, size)}
-    num_classes = trained.args.num_classes
-    names = read_names(args.class_names, num_classes) if args.class_names else data_set_names(trained)
-    about = {'architecture': trained.args.model, **describe_images(config, list(range(num_classes)), names)}
+    classes = list(range(trained.model.num_classes))
+    about = {'architecture': trained.args.model, **describe_images(config, classes, class_names_of(args, trained))}
     export_files(args, trained.model, size, about)
     return 0

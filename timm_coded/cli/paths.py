@@ -20,7 +20,7 @@ from timm_coded.train.trained import load_trained
 from .common import (
     add_class_names_argument,
     add_json_argument,
-    data_set_names,
+    class_names_of,
     find_class,
     make_folder,
     print_json,
@@ -55,8 +55,6 @@ def run(args: argparse.Namespace) -> int:
     if args.output.suffix not in SUFFIXES:
         raise UserError(f'--output {args.output}: give it the ending {" or ".join(SUFFIXES)}')
     model, names, name = open_model(args)
-    if args.class_names:
-        names = read_names(args.class_names, model.num_classes)
     classes = [find_class(text, names) for text in args.classes]
     check_shown(classes, model.num_classes)
     make_folder(args.output.parent)
@@ -78,14 +76,16 @@ def open_model(args: argparse.Namespace) -> tuple[CodedResNet, list[str], str]:
             raise UserError(f'--num-classes: {args.model} has its own, leave it out')
         trained = load_trained(args.model)
         check_coded(trained.model)
-        return cast(CodedResNet, trained.model), data_set_names(trained), trained.args.model
+        return cast(CodedResNet, trained.model), class_names_of(args, trained), trained.args.model
     if Path(args.model).suffix in ('.tar', '.pth', '.pt', '.safetensors'):
         raise UserError(f'there is no checkpoint {args.model}')
     check_model_name(args.model)
     own = cast(int, timm.get_pretrained_cfg_value(args.model, 'num_classes'))
     model = create_form(args.model, args.num_classes or own)
     check_coded(model)
-    return cast(CodedResNet, model), imagenet_names(model), args.model
+    coded = cast(CodedResNet, model)
+    names = read_names(args.class_names, coded.num_classes) if args.class_names else imagenet_names(coded)
+    return coded, names, args.model
 
 
 def imagenet_names(model: nn.Module) -> list[str]:

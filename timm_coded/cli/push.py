@@ -12,7 +12,7 @@ from timm_coded.hub.folder import check_folder
 from timm_coded.train.errors import UserError
 from timm_coded.train.trained import Trained
 
-from .common import add_checkpoint_arguments, add_class_names_argument, data_set_names, open_trained, read_names, tell
+from .common import add_checkpoint_arguments, add_class_names_argument, class_names_of, open_trained, tell
 
 DESCRIPTION = (
     'Puts the network of a checkpoint on the Hugging Face Hub, for timm.create_model("hf-hub:REPO_ID", '
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 def make_card(args: argparse.Namespace, trained: Trained, repo_id: str | None) -> Card:
     """What the model card is made of; `repo_id` is None for a folder alone."""
-    names = read_names(args.class_names, trained.args.num_classes) if args.class_names else data_set_names(trained)
+    names = class_names_of(args, trained)
     if not names:
         tell("without class names, as the training's images are not at hand: give --class-names FILE to have them")
     config = dict(trained.config)

@@ -1,6 +1,6 @@
 """`python -m timm_coded.export.xla_process SCRATCH FOLDER`: writes a program as StableHLO and runs what it wrote.
 
-The one module beside train/replicas.py that imports torch_xla: it is never imported, it is a process, so that who calls
+The one module beside train/replicas/ that imports torch_xla: it is never imported, it is a process, so that who calls
 `export_stablehlo` does not open XLA's runtime. Reads program.pt2 and images.pt in SCRATCH, writes outputs.pt there.
 """
 import sys

@@ -27,10 +27,13 @@ def model_args(model: nn.Module, trained_with: Any) -> dict[str, str]:
     Args:
         trained_with: the `--scheme-source` of the training; a search is only gone through again where it was one.
     """
+    schemes = schemes_of(model).values()
+    if not schemes:
+        return {}
     for source in ('optimal', 'paper', *(['search'] if trained_with == 'search' else [])):
         try:
-            if all(np.array_equal(made_by(source, scheme), scheme.codewords) for scheme in schemes_of(model).values()):
-                return {'scheme_source': source} if coded_blocks(model) else {}
+            if all(np.array_equal(made_by(source, scheme), scheme.codewords) for scheme in schemes):
+                return {'scheme_source': source}
         except ValueError:  # the paper has no such scheme
             continue
     return {'scheme_source': 'optimal'}
