@@ -12,6 +12,7 @@ from .codeword_buffers import adopt_codewords, scheme_buffer_name
 from .num_active import NumActive, check_num_active
 from .pooled_norm import can_pool_first, conv_pool_norm
 from .scheme_source import SchemeSource, resolve_scheme
+from .stem_layout import gains_by_channels_last
 from .subnn_masks import check_subnn_masks
 
 
@@ -220,11 +221,20 @@ class CodedResNet(ResNet):
     def pooled_stem(self, x: Tensor) -> Tensor:
         return conv_pool_norm(x, self.conv1, self.bn1, self.maxpool)
 
+    @torch.jit.unused
+    def gains_by_channels_last(self, x: Tensor) -> bool:
+        return gains_by_channels_last(x, self.conv1, self.maxpool)
+
     def forward_stem(self, x: Tensor) -> Tensor:
         """[B, in_chans, H, W] -> what the first block takes."""
         if not torch.jit.is_scripting():
             if self.can_pool_first(x):
                 return self.pooled_stem(x)
+            if self.gains_by_channels_last(x):
+                return self.run_stem(x.contiguous(memory_format=torch.channels_last)).contiguous()
+        return self.run_stem(x)
+
+    def run_stem(self, x: Tensor) -> Tensor:
         return self.maxpool(self.act1(self.bn1(self.conv1(x))))
 
     @torch.jit.ignore
