@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.grad import conv2d_weight
 
 
 def accumulable(x: Tensor) -> Tensor:
@@ -40,8 +39,9 @@ def energies_and_product(z: Tensor, weight: Tensor, num_subnns: int, pack: int) 
     """The energies [B, N], and M z [B, N * d, H, W]."""
     batch, width, height, depth = z.shape
     groups, d = num_subnns // pack, width // num_subnns
-    branch = weight.to(z.dtype).reshape(weight.shape[0], groups, pack * d)
-    gram = torch.einsum('cga,cgb->gab', branch, branch) * same_subnn(pack, d, z)
+    branches = weight.to(z.dtype).reshape(weight.shape[0], width).split(pack * d, dim=1)
+    # a product for each group: XLA:CPU takes twice as long to make one of all, with changes of layout
+    gram = torch.stack([branch.t() @ branch for branch in branches]) * same_subnn(pack, d, z)
     product = F.conv2d(z, gram.reshape(width, pack * d, 1, 1), groups=groups)
     terms = (accumulable(product) * accumulable(z)).sum((2, 3))  # pixels first: channels stay in their lanes
     return terms.reshape(batch, num_subnns, d).sum(2) / (weight.shape[0] * height * depth), product
@@ -69,9 +69,10 @@ class _PackedEnergies(torch.autograd.Function):
         z_grad = (accumulable(product) * scale).to(z.dtype)
         if not ctx.needs_input_grad[1]:
             return z_grad, None, None, None
-        scaled = (accumulable(z) * scale).to(z.dtype)
-        outer = conv2d_weight(z, (width, ctx.pack * d, 1, 1), scaled, groups=groups)
-        outer = outer.reshape(groups, ctx.pack * d, ctx.pack * d) * same_subnn(ctx.pack, d, z)
+        pixels = z.reshape(batch, groups, ctx.pack * d, height * depth)
+        scaled = (accumulable(z) * scale).to(z.dtype).reshape(pixels.shape)
+        # not as a grouped convolution's weight gradient, for which XLA:CPU takes 20 times as long, and a TPU no less
+        outer = torch.einsum('ngap,ngbp->gab', scaled, pixels) * same_subnn(ctx.pack, d, z)
         branch = weight.to(z.dtype).reshape(weight.shape[0], groups, ctx.pack * d)
         weight_grad = torch.einsum('cga,gab->cgb', branch, outer).reshape(weight.shape)
         return z_grad, weight_grad.to(weight.dtype), None, None
