@@ -60,14 +60,22 @@ def test_packed_convolution_equals_the_grouped_one(
     expected = conv(x)
     pack_grouped_convs(conv, lanes)
     assert type(conv) is PackedConv2d
-    assert conv.pack * max(in_width, out_width) <= lanes
+    assert conv.pack * max(in_width, out_width) <= 2 * lanes
     torch.testing.assert_close(conv(x), expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize('groups, width, expected', [(32, 4, 32), (32, 8, 16), (32, 32, 4), (10, 11, 10), (20, 24, 5),
-                                                     (10, 44, 2), (7, 30, 1), (4, 200, 1)])
+@pytest.mark.parametrize('groups, width, expected', [(32, 16, 8), (32, 32, 4), (20, 24, 5), (10, 44, 2), (7, 40, 1),
+                                                     (4, 200, 1)])
 def test_as_many_groups_are_merged_as_fit_into_128_lanes(groups, width, expected):
     assert groups_per_pack(groups, width, width, 128) == expected
+
+
+@pytest.mark.parametrize('groups, in_width, out_width, expected', [
+    (32, 4, 4, 32), (32, 8, 8, 32), (10, 11, 11, 10), (10, 22, 22, 10), (7, 30, 30, 7), (2, 128, 128, 2),
+    (32, 8, 9, 8), (2, 64, 129, 1),
+])
+def test_groups_of_up_to_256_channels_in_all_become_one(groups, in_width, out_width, expected):
+    assert groups_per_pack(groups, in_width, out_width, 128) == expected
 
 
 def test_an_optimiser_made_before_packing_goes_on():

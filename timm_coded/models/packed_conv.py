@@ -12,7 +12,12 @@ from torch import Tensor
 
 
 def groups_per_pack(groups: int, in_width: int, out_width: int, lanes: int) -> int:
-    """How many neighbouring groups to merge: the largest divisor of `groups` whose merged width fits into `lanes`."""
+    """How many neighbouring groups to merge: the largest divisor of `groups` whose merged width fits into `lanes`.
+
+    All of them where that is at most two packs' width: a convolution without groups is worth twice the multiplications.
+    """
+    if groups * max(in_width, out_width) <= 2 * lanes:
+        return groups
     fitting = max(1, lanes // max(in_width, out_width))
     return max(p for p in range(1, min(groups, fitting) + 1) if groups % p == 0)
 
