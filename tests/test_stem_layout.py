@@ -68,3 +68,17 @@ def test_graphs_leave_the_layout_to_their_compiler():
     layouts = [node.kwargs.get('memory_format') for node in exported.graph.nodes if node.op == 'call_function']
     assert torch.channels_last not in layouts
     torch.testing.assert_close(exported.module()(images()), model(images()))
+
+
+def test_gradients_of_each_sample_are_those_of_samples_alone():
+    model = build().eval()
+    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+
+    def loss(parameters, image):
+        return torch.func.functional_call(model, (parameters, buffers), (image[None],)).square().sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, images())['conv1.weight']
+    for image, actual in zip(images(), each, strict=True):
+        model.zero_grad()
+        model(image[None]).square().sum().backward()
+        torch.testing.assert_close(actual, model.conv1.weight.grad)

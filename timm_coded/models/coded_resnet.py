@@ -12,7 +12,7 @@ from .codeword_buffers import adopt_codewords, scheme_buffer_name
 from .num_active import NumActive, check_num_active
 from .pooled_norm import can_pool_first, conv_pool_norm
 from .scheme_source import SchemeSource, resolve_scheme
-from .stem_layout import gains_by_channels_last
+from .stem_layout import channels_last, gains_by_channels_last
 from .subnn_masks import check_subnn_masks
 
 
@@ -231,7 +231,7 @@ class CodedResNet(ResNet):
             if self.can_pool_first(x):
                 return self.pooled_stem(x)
             if self.gains_by_channels_last(x):
-                return self.run_stem(x.contiguous(memory_format=torch.channels_last)).contiguous()
+                return self.run_stem(channels_last(x)).contiguous()
         return self.run_stem(x)
 
     def run_stem(self, x: Tensor) -> Tensor:

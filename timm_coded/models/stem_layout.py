@@ -19,3 +19,8 @@ def gains_by_channels_last(x: Tensor, conv: nn.Module, pool: nn.Module) -> bool:
         x.device.type == 'cpu' and type(conv) is nn.Conv2d and type(pool) is nn.MaxPool2d
         and x.is_contiguous() and conv.weight.is_contiguous()
     )
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """x [B, C, H, W] in channels_last, by way of its axes: torch.func.vmap has no memory formats."""
+    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
