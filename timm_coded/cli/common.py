@@ -4,18 +4,16 @@ import difflib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterable, Sequence
+from typing import Any, Iterable, Sequence
 
 from torch import Tensor
 
+from timm_coded.analysis.detection.attacks import Attack, Attacked
 from timm_coded.analysis.findings import Findings, as_plain
 from timm_coded.analysis.outputs import Outputs, collect_outputs
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT, INDEX
 from timm_coded.train.trained import Images, Trained, load_trained
-
-if TYPE_CHECKING:  # it needs captum, which only the commands that attack do
-    from timm_coded.analysis.detection.attacks import Attack
 
 
 def add_checkpoint_arguments(parser: argparse.ArgumentParser, required: bool = True, device: bool = True) -> None:
@@ -82,7 +80,7 @@ def open_foreign(args: argparse.Namespace, trained: Trained, split: str = 'valid
         split, dataset, data_dir or None, foreign=True, batch_size=args.batch_size, workers=args.workers)
 
 
-def outputs_of(trained: Trained, images: Images, foreign: bool = False, attack: 'Attack | None' = None) -> Outputs:
+def outputs_of(trained: Trained, images: Images, foreign: bool = False, attack: Attack | None = None) -> Outputs:
     """One pass, over attacked images if an attack is given; what `foreign` means is in `collect_outputs`."""
     about = {
         'checkpoint': str(trained.path), 'model': trained.args.model, 'images': images.name,
@@ -90,7 +88,6 @@ def outputs_of(trained: Trained, images: Images, foreign: bool = False, attack: 
     }
     batches: Iterable[tuple[Tensor, Tensor]] = images
     if attack:
-        from timm_coded.analysis.detection.attacks import Attacked
         about |= {'attack': str(attack), 'batch_size': images.batch_size}  # which the random starts depend on
         batches = Attacked(trained.model, images, attack, trained.config['mean'], trained.config['std'])
     return collect_outputs(trained.model, batches, images.class_names, about, foreign)
