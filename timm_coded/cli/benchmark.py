@@ -10,6 +10,7 @@ from timm_coded.train import replicas
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 
+from .coded_arguments import add_coded_arguments, name_coded
 from .common import add_device_argument, add_output_argument, make_folder, publish
 
 DESCRIPTION = (
@@ -39,14 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--repeats', type=COUNT, default=10, metavar='N', help='times of each; default: %(default)s')
     parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='default: %(default)s')
     add_output_argument(parser, Path('output/benchmark'))
+    add_coded_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     setting = chosen_setting(args)
     modes = {'train': ['training'], 'inference': ['inference'], 'both': ['training', 'inference']}[args.mode]
     cases = make_cases(modes, unique(args.batch_size), unique(args.img_size or []))
+    models = name_coded(args.models or default_names(setting.device), args)
     folder = make_folder(args.output)
-    findings = run_benchmark(args.models or default_names(setting.device), cases, setting, args.repeats)
+    findings = run_benchmark(models, cases, setting, args.repeats)
     publish(findings, folder, args.json)
     return 0
 

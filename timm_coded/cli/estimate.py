@@ -12,6 +12,7 @@ from timm_coded.tpu.table import all_instructions, findings
 from timm_coded.tpu.trace import Step
 from timm_coded.train.flags import COUNT
 
+from .coded_arguments import add_coded_arguments, name_coded
 from .common import add_output_argument, check_once, make_folder, publish, tell
 
 DESCRIPTION = (
@@ -39,23 +40,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--largest-batch', action='store_true', help='look also for the largest batch, of multiples of '
                         '8, that fits into the memory; some six compiles for each model and chip')
     add_output_argument(parser, Path('output/estimate'))
+    add_coded_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    check_once(args.models)
+    models = name_coded(args.models, args)
+    check_once(models)
     check_installed()
     chips = [find_chip(name) for name in args.chips]
     for chip in chips:
         chip.smallest_slice(args.replicas)
-    for name in args.models:
+    for name in models:
         create_form(name, args.num_classes)
     cache = args.output / 'finished'
     make_folder(cache)
-    results = [one for batch_size in args.batch_size for name in args.models
+    results = [one for batch_size in args.batch_size for name in models
                for one in estimate_step(step_of(args, name, batch_size), chips, cache)]
     largest = []
     if args.largest_batch:
-        for name in args.models:
+        for name in models:
             for chip in chips:
                 def compiled(batch_size: int) -> Estimate:
                     return estimate_step(step_of(args, name, batch_size), [chip], cache)[0]

@@ -13,6 +13,7 @@ from timm_coded.tpu.slices import SLICES, find_slice
 from timm_coded.tpu.trace import Step
 from timm_coded.train.flags import COUNT, number
 
+from .coded_arguments import add_coded_arguments, name_coded
 from .common import add_output_argument, make_folder, publish
 from .estimate import estimate_step
 
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--store-rate', type=RATE, default=100., metavar='MB',
                         help='MB/s of the storage of checkpoints, assumed; default: 100')
     add_output_argument(parser, Path('output/estimate'))
+    add_coded_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,12 +56,13 @@ def run(args: argparse.Namespace) -> int:
     recipe = Recipe(args.batch_size, args.global_batch_size, args.epochs)
     speeds = Speeds(args.input_rate, args.host_ms / 1e3, args.store_rate * 1e6)
     planned = [(where, plan) for where in map(find_slice, args.slices) for plan in plans(recipe, where.devices)]
-    create_form(args.model, args.num_classes)
+    model, = name_coded([args.model], args)
+    create_form(model, args.num_classes)
     make_folder(args.output / 'finished')
 
     @functools.cache
     def estimate(chip: str, micro_batch: int, replicas: int) -> Estimate:
-        step = Step(args.model, micro_batch, args.img_size, replicas=replicas, num_classes=args.num_classes)
+        step = Step(model, micro_batch, args.img_size, replicas=replicas, num_classes=args.num_classes)
         return estimate_step(step, [CHIPS[chip]], args.output / 'finished')[0]
 
     predictions = [
@@ -67,5 +70,5 @@ def run(args: argparse.Namespace) -> int:
                 replicated=estimate(where.chip, plan.micro_batch, where.devices),
                 alone=estimate(where.chip, recipe.micro_batch, 1))
         for where, plan in planned]
-    publish(findings(args.model, predictions, speeds), args.output, args.json)
+    publish(findings(model, predictions, speeds), args.output, args.json)
     return 0

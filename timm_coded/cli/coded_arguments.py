@@ -1,0 +1,52 @@
+"""--num-active and --model-kwargs of commands that make models: another ratio than a coded model's own."""
+import argparse
+from typing import Any, Sequence
+
+from timm.utils import ParseKwargs
+
+from timm_coded.speed.forms import coded_with
+from timm_coded.train.errors import UserError
+from timm_coded.train.flags import COUNT
+
+
+class ModelKwargs(ParseKwargs):
+    """timm's, which answers a word without '=' in one line."""
+
+    def __call__(
+            self,
+            parser: argparse.ArgumentParser,
+            namespace: argparse.Namespace,
+            values: Any,
+            option_string: str | None = None,
+    ) -> None:
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except ValueError:
+            parser.error(f'{option_string} takes NAME=VALUE words, got {" ".join(values)}')
+
+
+def add_coded_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        'coded models only', 'as for train_xla.py; stock models beside them stay as they are. The tables then name the '
+        'model MODEL:num_active=..., which as MODEL gives another ratio to one of several')
+    group.add_argument('--num-active', type=COUNT, nargs='+', metavar='N_ACT',
+                       help="active subNNs of a class, a stage each; default: the model's own")
+    group.add_argument('--model-kwargs', nargs='+', default={}, action=ModelKwargs, metavar='NAME=VALUE',
+                       help='other arguments of the model, such as scheme_source=paper, or num_active of each block')
+
+
+def name_coded(models: Sequence[str], args: argparse.Namespace) -> list[str]:
+    """The models' names with what the flags say in those of the coded ones.
+
+    Raises:
+        UserError: the flags contradict each other, or no model is coded.
+    """
+    return coded_with(models, coded_arguments(args))
+
+
+def coded_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    if args.num_active is None:
+        return dict(args.model_kwargs)
+    if 'num_active' in args.model_kwargs:
+        raise UserError('--num-active and --model-kwargs both give num_active: leave one of them out')
+    return {'num_active': tuple(args.num_active), **args.model_kwargs}
