@@ -198,7 +198,7 @@ def find_class(text: str, names: list[str]) -> int:
         return index
     if names.count(text) != 1:
         near = difflib.get_close_matches(text, names, n=3)
-        raise UserError(f'the data set has {names.count(text) or "no"} classes of the name {text!r}'
+        raise UserError(f'there are {names.count(text) or "no"} classes of the name {text!r}'
                         + (f'; did you mean {" or ".join(near)}?' if near else ': give a class index'))
     return names.index(text)
 

@@ -53,13 +53,24 @@ def check_export(args: argparse.Namespace) -> None:
 def export_files(
         args: argparse.Namespace,
         network: nn.Module,
-        image_size: int,
+        config: Mapping[str, Any],
+        classes: list[int],
+        names: list[str],
         about: Mapping[str, Any],
 ) -> None:
-    """Writes what the flags ask for, and tells of each file how far its outputs are from the network's."""
+    """Writes what the flags ask for, and tells of each file how far its outputs are from the network's.
+
+    Args:
+        config: timm's data config, of the images.
+        classes: what the logits are of, indices of the model's classes.
+        names: of these classes, or none.
+        about: what else the files are to say.
+    """
     exporters: dict[str, Callable[..., float]] = {
         'onnx': export_onnx, 'torch_export': export_program, 'stablehlo': export_stablehlo}
     paths = exported_paths(args)
+    image_size = config['input_size'][-1]
+    about = {**about, **describe_images(config, classes, names)}
     for path in paths.values():
         path.parent.mkdir(parents=True, exist_ok=True)
     for name, path in paths.items():
@@ -69,6 +80,8 @@ def export_files(
         outputs = 'logits, energies and early decoders' if args.energies else 'logits'
         tell(f'exported: {path}, {megabytes(path):.1f} MB, {images} images of {image_size} pixels, {outputs}: at most '
               f'{difference:.1g} from the network\'s')
+    if paths and not names:
+        tell("class names: the indices, as the training's images are not at hand; --class-names FILE gives others")
 
 
 def megabytes(path: Path) -> float:
@@ -77,12 +90,7 @@ def megabytes(path: Path) -> float:
 
 
 def describe_images(config: Mapping[str, Any], classes: list[int], names: list[str]) -> dict[str, Any]:
-    """What stands in an exported file: how its images are made, and what its logits are.
-
-    Args:
-        config: timm's data config.
-        classes: what the logits are of, indices of the model's classes.
-        names: of these classes, or none.
-    """
+    """What stands in an exported file: how its images are made, and what its logits are, a name for each."""
     taken = ('input_size', 'mean', 'std', 'interpolation', 'crop_pct', 'crop_mode')
-    return {**{name: config[name] for name in taken if name in config}, 'classes': classes, 'class_names': names}
+    return {**{name: config[name] for name in taken if name in config}, 'classes': classes,
+            'class_names': names or [str(index) for index in classes]}
