@@ -1,12 +1,14 @@
-"""--num-active and --model-kwargs of commands that make models: another ratio than a coded model's own."""
+"""What commands that make models take: their forms, and coded ones of another ratio than their own."""
 import argparse
 from typing import Any, Sequence
 
 from timm.utils import ParseKwargs
 
-from timm_coded.speed.forms import coded_with
+from timm_coded.speed.forms import FORMS, coded_with
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
+
+MODEL_HELP = "any of timm's or of timm_coded's; " + '; '.join(f'MODEL:{form}, {what}' for form, what in FORMS.items())
 
 
 class ModelKwargs(ParseKwargs):
@@ -27,10 +29,10 @@ class ModelKwargs(ParseKwargs):
 
 def add_coded_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        'coded models only', 'as for train_xla.py; stock models beside them stay as they are. The tables then name the '
-        'model MODEL:num_active=..., which as MODEL gives another ratio to one of several')
+        'coded models only', 'as for train_xla.py; stock models beside them stay as they are')
     group.add_argument('--num-active', type=COUNT, nargs='+', metavar='N_ACT',
-                       help="active subNNs of a class, a stage each; default: the model's own")
+                       help='active subNNs of a class, a stage each; tables then have MODEL:num_active=32,32,16,4, which '
+                            "as MODEL sets it for this one alone; default: the model's own")
     group.add_argument('--model-kwargs', nargs='+', default={}, action=ModelKwargs, metavar='NAME=VALUE',
                        help='other arguments of the model, such as scheme_source=paper, or num_active of each block')
 

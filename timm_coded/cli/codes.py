@@ -23,12 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--num-active', type=COUNT, required=True, metavar='N_ACT', help='ones in every codeword')
     parser.add_argument(
         '--source', choices=SOURCES, default='optimal',
-        help="closed forms; the schemes of the paper; or the paper's Algorithm 1 (default: %(default)s)")
+        help="closed forms; the schemes of the paper; or the paper's Algorithm 1; default: %(default)s")
     parser.add_argument(
         '--min-distance', type=int, metavar='H_MIN',
-        help='for --source search: the distance to reach (default: the largest that is found)')
+        help='for --source search: the distance to reach; default: the largest that is found')
     parser.add_argument('--seed', type=INDEX,
-                        help='for --source search: the same seed gives the same words (default: 0)')
+                        help='for --source search: the same seed gives the same words; default: 0')
     parser.add_argument('--output', type=Path, metavar='FILE',
                         help='write the codewords to this file; default: to stdout, where it is no terminal')
 

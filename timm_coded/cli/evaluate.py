@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                                                  'detect')
     group.add_argument('--epsilon', type=fraction, metavar='E',
                        help='no pixel changes by more; a number or a fraction; default: 8/255')
-    group.add_argument('--steps', type=COUNT, help='of PGD; default: 10')
+    group.add_argument('--steps', type=COUNT, metavar='N', help='of PGD; default: 10')
     group.add_argument('--step-size', type=fraction, metavar='E', help='of PGD; default: 2.5 * epsilon / steps')
 
 

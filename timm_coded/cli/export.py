@@ -20,7 +20,7 @@ timm-coded export output/train/digits/model_best.pth.tar --stablehlo digits --st
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_arguments(parser, device=False)
     parser.add_argument('--img-size', type=COUNT, metavar='PIXELS',
-                        help='default: that of the evaluation while training')
+                        help='side of the images; default: that of the evaluation while training')
     add_class_names_argument(parser)
     add_export_arguments(parser)
 

@@ -16,13 +16,14 @@ FLAGS = {'onnx': '--onnx', 'torch_export': '--torch-export', 'stablehlo': '--sta
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        'export', 'each file is run once it is written, and its outputs are compared with the network\'s')
+        'export', "each file is run and compared with the network once it is written")
     group.add_argument('--onnx', type=Path, metavar='FILE.onnx', help='an ONNX file, for any number of images')
     group.add_argument('--torch-export', type=Path, metavar='FILE.pt2',
                        help='a program of torch.export, for any number of images')
     group.add_argument('--stablehlo', type=Path, metavar='FOLDER',
                        help='StableHLO by torch_xla, for XLA, for --stablehlo-batch-size images')
-    group.add_argument('--stablehlo-batch-size', type=COUNT, default=1, metavar='N', help='default: %(default)s')
+    group.add_argument('--stablehlo-batch-size', type=COUNT, default=1, metavar='N',
+                       help='images at a time of --stablehlo; default: %(default)s')
     group.add_argument('--energies', action='store_true',
                        help="with the logits, the energies of each coded block and its early decoder's class")
 

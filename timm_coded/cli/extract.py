@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='one or more, indices or names')
     add_class_names_argument(parser)
     parser.add_argument('--thresholds', type=Path, metavar='FILE',
-                        help='classifiers.json of classify: the threshold of the class is stored with the network')
+                        help='classifiers.json of `timm-coded classify`: the threshold of the class is stored '
+                             'with the network')
     parser.add_argument('--accuracy', action='store_true',
                         help='run two classes or more over their images, beside the full network restricted to them')
     parser.add_argument('--repeats', type=INDEX, default=10, metavar='N',

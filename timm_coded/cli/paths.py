@@ -45,10 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='a name of the registry, or a file of train_xla.py')
     parser.add_argument('--classes', nargs='+', required=True, metavar='CLASS', help='one to three, indices or names')
     parser.add_argument('--num-classes', type=COUNT, metavar='K',
-                        help="of a model by its name; default: the model's own")
-    add_class_names_argument(parser)
+                        help="how many, of a model by its name; default: the model's own")
+    add_class_names_argument(parser, "ImageNet's for a model of its number of classes, or their indices")
     parser.add_argument('--output', type=Path, metavar='FILE', default=Path('output/paths.png'),
-                        help='.png or .svg; default: %(default)s')
+                        help='the picture, .png or .svg; default: %(default)s')
     add_json_argument(parser)
     add_coded_arguments(parser)
 

@@ -25,20 +25,23 @@ DESCRIPTION = (
 )
 EXAMPLE = 'timm-coded scaling coded_resnext50_32x4d:packed --slices v2-8 v5e-8 v5e-64'
 RATE = number(float, 1e-3)
+DEFAULT_SLICES = ['v2-8', 'v3-8', 'v5e-1', 'v5e-8', 'v5e-64', 'v5e-256', 'v6e-8']
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', nargs='?', default='coded_resnext50_32x4d:packed', metavar='MODEL',
                         help='as for `timm-coded estimate`; default: %(default)s')
-    parser.add_argument('--slices', nargs='+', default=['v2-8', 'v3-8', 'v5e-1', 'v5e-8', 'v5e-64', 'v5e-256', 'v6e-8'],
-                        metavar='SLICE', help=f'of {", ".join(SLICES)}; default: seven of them')
+    parser.add_argument('--slices', nargs='+', default=DEFAULT_SLICES, metavar='SLICE',
+                        help=f'one or more of {", ".join(SLICES)}; default: {" ".join(DEFAULT_SLICES)}')
     parser.add_argument('-b', '--batch-size', type=COUNT, default=192, metavar='B',
                         help='training images of a device that go through the model at once; default: 192')
     parser.add_argument('--global-batch-size', type=COUNT, default=1536, metavar='B',
                         help='training images of a step, of all devices; default: 1536')
-    parser.add_argument('--epochs', type=COUNT, default=250, help="of ImageNet's training set; default: 250")
-    parser.add_argument('--img-size', type=COUNT, default=160, metavar='PIXELS', help='default: 160')
-    parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='default: 1000')
+    parser.add_argument('--epochs', type=COUNT, default=250, metavar='N',
+                        help="of ImageNet's training set; default: 250")
+    parser.add_argument('--img-size', type=COUNT, default=160, metavar='PIXELS',
+                        help='side of the images; default: 160')
+    parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='of the model; default: 1000')
     parser.add_argument('--input-rate', type=RATE, default=408., metavar='IMAGES',
                         help='training images/s that a core prepares, as `timm-coded input` measures; default: 408, '
                         'of one machine (docs/performance.md)')
