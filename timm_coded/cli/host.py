@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f'{MODEL_HELP}; default: {" ".join(MODELS)}')
     parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='of the models; default: 1000')
     parser.add_argument('--img-size', type=COUNT, default=32, metavar='PIXELS',
-                        help='side of the images, small, as the host does the same for all sizes and the device has less '
-                             'to do; default: 32')
+                        help='side of the images, small, as the host does the same for all sizes and the device has '
+                             'less to do; default: 32')
     parser.add_argument('-b', '--batch-size', type=COUNT, default=2, metavar='B',
                         help=f'images at a time, {SMALLEST} at least; default: 2')
     parser.add_argument('--precision', choices=PRECISIONS, default='bf16',
