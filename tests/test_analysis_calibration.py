@@ -163,7 +163,7 @@ def test_fit_does_not_pass_as_converged_when_it_is_not(drawn, monkeypatch):
     def stopped(objective, start, **kwargs):
         return minimize(objective, start, **kwargs | {'options': {'maxiter': 1}})
 
-    monkeypatch.setattr('timm_coded.analysis.calibration.temperature.minimize', stopped)
+    monkeypatch.setattr('scipy.optimize.minimize', stopped)
     with pytest.raises(ValueError, match='did not converge'):
         drawn[2].fit(np.arange(1000), augmented=True)
 

@@ -1,4 +1,5 @@
 """The picture of class paths shows the codewords: every dot that works for a class, and no other."""
+import json
 from collections import Counter
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ from PIL import Image
 from timm_coded.analysis.class_paths import class_paths
 from timm_coded.analysis.paths_picture import COLOURS
 from timm_coded.cli import main
+from timm_coded.codes import coding_scheme
 
 WORDS = {2: ['1100000000', '0110000000', '0000000011'], 3: ['1010100000', '0000111000', '1000000101']}  # by N_act
 
@@ -109,6 +111,17 @@ def test_classes_have_names_in_a_model_of_imagenet_and_in_the_training_data(digi
     assert (tmp_path / 'a.png').stat().st_size < 150_000
 
 
+def test_another_ratio_has_its_own_paths_and_is_named(tmp_path, capsys):
+    assert main(['paths', 'coded_resnext11_10x11d', '--classes', '4', '--num-active', '10', '7', '2', '--model-kwargs',
+                 'scheme_source=search', '--output', str(tmp_path / 'a.png'), '--json']) == 0
+    content = json.loads(capsys.readouterr().out)['paths']
+    assert content['title'] == (
+        'Paths of class 4 through coded_resnext11_10x11d:num_active=10,7,2:scheme_source=search')
+    found = [row['class 4'] for row in content['tables']['paths']['rows']]
+    schemes = [coding_scheme(10, 10, active, 'search') for active in (7, 2)]
+    assert found == [' '.join(map(str, np.flatnonzero(scheme.codewords[4]))) for scheme in schemes]
+
+
 @pytest.mark.parametrize('argv, said', [
     (['coded_resnext11_10x11d', '--classes', '1', '2', '3', '4'], '4 classes: give one to 3'),
     (['coded_resnext11_10x11d', '--classes', '1', '1'], 'a class is named twice'),
@@ -123,6 +136,10 @@ def test_classes_have_names_in_a_model_of_imagenet_and_in_the_training_data(digi
     (['coded_resnext', '--classes', '1'], 'there is no --model coded_resnext; did you mean'),
     (['no-file.pth.tar', '--classes', '1'], 'there is no checkpoint no-file.pth.tar'),
     (['setup.cfg', '--classes', '1'], 'setup.cfg'),
+    (['setup.cfg', '--classes', '1', '--num-active', '10', '5', '3'], '--num-active: setup.cfg has its own'),
+    (['setup.cfg', '--classes', '1', '--model-kwargs', 'scheme_source=paper'], '--model-kwargs: setup.cfg has its own'),
+    (['coded_resnext11_10x11d', '--classes', '1', '--num-active', '10', '5'], 'one entry for each of the 3 stages'),
+    (['resnext11_10x11d', '--classes', '1', '--num-active', '10', '5', '3'], 'none of resnext11_10x11d is coded'),
 ])
 def test_wrong_input_is_one_line(argv, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -3,9 +3,11 @@ import csv
 import json
 
 import pytest
+import timm
 import torch
 from run_command import run_command
 
+from timm_coded.analysis.extraction.sizes import multiplications
 from timm_coded.cli import main
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -28,6 +30,19 @@ def test_tables_and_chart_of_two_models(tmp_path, capsys):
     title = json.loads((tmp_path / 'benchmark.json').read_text())['title']
     assert 'measured' in title and 'autocast bfloat16, channels_last' in title
     assert title in capsys.readouterr().out
+
+
+def test_another_ratio_is_that_of_the_coded_models_and_stands_in_the_tables(tmp_path):
+    assert main(['benchmark', 'resnext11_10x11d', 'coded_resnext11_10x11d', *SMALL, '--num-active', '10', '10', '3',
+                 '--mode', 'inference', '--output', str(tmp_path)]) == 0
+    names = ['resnext11_10x11d', 'coded_resnext11_10x11d:num_active=10,10,3']
+    assert [row['model'] for row in read(tmp_path / 'speed.csv')] == names
+    sizes = read(tmp_path / 'sizes.csv')
+    assert [row['model'] for row in sizes] == names
+    # of what the energies cost, that of the one block that is left
+    whole, part = (float(row['GMACs an image']) for row in sizes)
+    model = timm.create_model('coded_resnext11_10x11d', num_active=(10, 10, 3))
+    assert float(part) == pytest.approx(multiplications(model, 12, 2, False)[''] / 1e9) and part > whole
 
 
 @pytest.mark.slow
@@ -56,6 +71,8 @@ def test_on_xla_nothing_is_compiled_while_times_are_taken(tmp_path):
     (['--precision', 'fp16'], 'invalid choice'),
     (['vit_tiny_patch16_224', '--img-size', '100'], 'vit_tiny_patch16_224 does not take images of 100 pixels'),
     (['resnext11_10x11d', '--num-classes', '10', '--img-size', '12', '--output', 'file'], 'cannot write to --output'),
+    (['resnext11_10x11d', 'resnet18', '--num-active', '10', '5', '3'], 'none of resnext11_10x11d, resnet18 is coded'),
+    (['coded_resnext11_10x11d', '--num-classes', '10', '--num-active', '5'], 'one entry for each of the 3 stages'),
 ])
 def test_wrong_input_is_one_line_at_once(tmp_path, monkeypatch, capsys, args, message):
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,6 @@
 """`timm-coded codes` prints the figures, writes words that load again, and answers wrong input in one line."""
+import os
+import pty
 import subprocess
 import sys
 
@@ -37,6 +39,19 @@ def test_stdout_alone_is_a_scheme_file(tmp_path, capsys):
     (tmp_path / 'piped.txt').write_text(out)
     assert np.array_equal(load_scheme(tmp_path / 'piped.txt').codewords, coding_scheme(100, 20, 8).codewords)
     assert 'minimum distance      8 ' in err
+
+
+def test_a_terminal_gets_the_figures_and_is_told_of_the_words():
+    terminal, its_end = pty.openpty()
+    command = [sys.executable, '-m', 'timm_coded.cli', *SIZES]
+    done = subprocess.run(command, stdout=its_end, stderr=subprocess.PIPE, timeout=120)
+    os.close(its_end)
+    seen = os.read(terminal, 1 << 16).decode().splitlines()  # all of it: the kernel keeps 4 KiB
+    os.close(terminal)
+    assert done.returncode == 0 and done.stderr == b''
+    figures = coding_scheme(100, 20, 8).describe().splitlines()
+    assert seen[:-1] == figures and '--output FILE' in seen[-1]
+    assert not [line for line in seen if set(line) <= {'0', '1'}]
 
 
 def test_distance_below_the_bound_is_not_called_optimal(capsys):

@@ -6,8 +6,13 @@ import json
 import pytest
 from run_command import run_command
 
+from timm_coded.cli import estimate
 from timm_coded.cli.main import main
+from timm_coded.models import CodedBottleneck
+from timm_coded.speed.forms import create_form
+from timm_coded.tpu.estimate import Estimate
 
+CODED = 'coded_resnext11_10x11d:packed'
 SMALL = ['--img-size', '32', '--num-classes', '10', '--batch-size', '2']
 
 
@@ -48,6 +53,24 @@ def test_a_finished_estimate_is_not_made_again(first, output):
     assert again.returncode == 0 and '123.000 ms' in again.stderr
 
 
+def test_coded_models_are_estimated_with_the_ratio_that_is_given_and_the_tables_name_it(tmp_path, monkeypatch, capsys):
+    made = []
+
+    def estimated(step, graph, chip, cache):
+        blocks = create_form(step.model, step.num_classes).modules()
+        made.append((step.model, [block.num_active for block in blocks if isinstance(block, CodedBottleneck)]))
+        return Estimate(step, chip.name, True, seconds=1.)
+
+    monkeypatch.setattr(estimate, 'trace_apart', lambda step: None)
+    monkeypatch.setattr(estimate, 'estimate', estimated)
+    models = ['test_resnet', CODED, f'{CODED}:num_active=10,6,3']
+    assert main(['estimate', *models, *SMALL, '--num-active', '10', '7', '2', '--output', str(tmp_path), '--json']) == 0
+    named = ['test_resnet', f'{CODED}:num_active=10,7,2', f'{CODED}:num_active=10,6,3']
+    assert made == list(zip(named, ([], [10, 7, 2], [10, 6, 3])))
+    tables = json.loads(capsys.readouterr().out)['estimate']['tables']
+    assert [row['model'] for row in tables['estimate']['rows']] == named
+
+
 @pytest.mark.parametrize('argv, said', [
     (['resnet18', '--chips', 'v9'], "there is no TPU 'v9'"),
     (['resnett18'], 'resnett18'),
@@ -56,6 +79,11 @@ def test_a_finished_estimate_is_not_made_again(first, output):
     (['resnet18:paper'], 'resnet18:paper'),
     (['resnet18', 'resnet18'], 'resnet18 is named twice'),
     (['resnet18', '--output', '/proc/x'], 'cannot write to --output'),
+    (['resnet18', '--num-active', '32', '32', '16', '4'], 'none of resnet18 is coded, which num_active is for'),
+    ([CODED, '--num-active', '10', '5'], 'expected one entry for each of the 3 stages'),
+    ([CODED, '--model-kwargs', 'num_active'], '--model-kwargs takes NAME=VALUE words, got num_active'),
+    ([CODED, '--num-active', '10', '7', '2', '--model-kwargs', 'num_active=1'], '--num-active and --model-kwargs both'),
+    ([CODED, f'{CODED}:num_active=10,7,2', '--num-active', '10', '7', '2'], ':num_active=10,7,2 is named twice'),
 ])
 def test_wrong_input_is_told_in_a_line_before_anything_is_compiled(argv, said, capsys, tmp_path):
     try:

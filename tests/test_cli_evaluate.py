@@ -115,11 +115,6 @@ def test_wrong_input_is_told_in_one_line_before_anything_is_written(digits_check
     assert 'cannot write' in failure(capsys, 'evaluate', digits_checkpoint, '--output', tmp_path / 'file')
 
 
-def test_missing_package_of_the_analysis_is_named(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, 'timm_coded.cli.evaluate', None)
-    assert "pip install 'timm_coded[analysis]'" in failure(capsys, 'evaluate', 'x')
-
-
 def test_a_pass_on_xla_is_one_graph_without_fallbacks(digits_checkpoint):
     pytest.importorskip('torch_xla')
     script = '''

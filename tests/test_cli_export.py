@@ -35,6 +35,14 @@ def as_coded(weights, *args):
     return export(weights, '--model', 'coded_resnext11_10x11d', *args)
 
 
+def test_names_that_are_not_at_hand_are_the_indices(weights, tmp_path, capsys):
+    assert as_coded(weights, '--torch-export', tmp_path / 'net.pt2') == 0
+    extra = {'timm_coded': ''}
+    torch.export.load(tmp_path / 'net.pt2', extra_files=extra)
+    assert json.loads(extra['timm_coded'])['class_names'] == [*'0123456789']
+    assert '--class-names FILE' in capsys.readouterr().err
+
+
 @torch.no_grad()
 def test_files_give_the_outputs_of_the_checkpoint(model, weights, tmp_path, capsys):
     onnxruntime = pytest.importorskip('onnxruntime')

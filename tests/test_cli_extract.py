@@ -11,9 +11,13 @@ from cutting import union_masks
 import timm_coded
 from timm_coded.analysis.outputs import fingerprint
 from timm_coded.cli import main
+from timm_coded.train.errors import UserError
 from timm_coded.train.trained import load_trained
 
-pytestmark = pytest.mark.usefixtures('one_thread')
+pytestmark = [
+    pytest.mark.usefixtures('one_thread'),
+    pytest.mark.filterwarnings('ignore:The given buffer is not writable'),  # of torch.export.load
+]
 
 
 @pytest.fixture(scope='module')
@@ -23,6 +27,13 @@ def trained(digits_checkpoint):
 
 def extract(checkpoint, *args):
     return main(['extract', str(checkpoint), *map(str, args)])
+
+
+def said_in(program):
+    """What the file of --torch-export says of its images and logits."""
+    extra = {'timm_coded': ''}
+    torch.export.load(program, extra_files=extra)
+    return json.loads(extra['timm_coded'])
 
 
 def read(folder, name):
@@ -104,6 +115,36 @@ def test_classes_are_found_by_name(digits_checkpoint, tmp_path, monkeypatch, cap
         assert message in capsys.readouterr().err
 
 
+def test_names_of_a_file_take_the_place_of_the_data_sets(digits_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr('timm_coded.train.trained.Trained.images', lambda *args, **kwargs: pytest.fail('opened'))
+    (tmp_path / 'names.txt').write_text('\n'.join('abcdefghij'))
+    assert extract(digits_checkpoint, '--classes', 'h', 1, '--class-names', tmp_path / 'names.txt', '--repeats', 0,
+                   '--output', tmp_path / 'net.pth', '--torch-export', tmp_path / 'net.pt2') == 0
+    about = timm_coded.load_extracted(tmp_path / 'net.pth').extracted
+    assert about.classes == [7, 1] and about.class_names == ['h', 'b'] == said_in(tmp_path / 'net.pt2')['class_names']
+
+
+def test_a_class_by_its_index_is_exported_with_its_name(digits_checkpoint, trained, tmp_path, monkeypatch, capsys):
+    names = ['nought', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
+    monkeypatch.setattr('timm_coded.train.trained.class_names', lambda images: names)
+    argv = digits_checkpoint, '--classes', 3, 8, '--repeats', 0, '--output', tmp_path / 'net.pth', '--torch-export'
+    assert extract(*argv, tmp_path / 'named.pt2') == 0
+    assert said_in(tmp_path / 'named.pt2')['class_names'] == ['three', 'eight']
+    assert '--class-names' not in capsys.readouterr().err
+
+
+def test_where_no_names_are_at_hand_the_indices_take_their_place(digits_checkpoint, tmp_path, monkeypatch, capsys):
+    def images(*args, **kwargs):
+        raise UserError('there is no such folder')
+
+    monkeypatch.setattr('timm_coded.train.trained.Trained.images', images)
+    argv = digits_checkpoint, '--classes', 3, 8, '--repeats', 0, '--output', tmp_path / 'net.pth', '--torch-export'
+    assert extract(*argv, tmp_path / 'net.pt2') == 0
+    about = said_in(tmp_path / 'net.pt2')
+    assert about['class_names'] == ['3', '8'] and about['classes'] == [3, 8]
+    assert capsys.readouterr().err.count('--class-names FILE') == 1
+
+
 def test_files_go_beside_the_checkpoint_by_default(digits_checkpoint, tmp_path):
     copied = tmp_path / 'net.pth.tar'
     copied.write_bytes(digits_checkpoint.read_bytes())
@@ -133,6 +174,8 @@ def test_files_go_beside_the_checkpoint_by_default(digits_checkpoint, tmp_path):
     (['--classes', '3', '--onnx', '.'], 'is a folder'),
     (['--classes', '3', '--onnx', 'net', '--torch-export', 'net'], 'name the same file'),
     (['--classes', '3', '--energies'], '--energies is of exported files'),
+    (['--classes', '3', '--class-names', 'none.txt'], 'cannot read --class-names none.txt'),
+    (['--classes', '3', '--class-names', 'broken.json'], 'broken.json has 1 lines, the model 10 classes'),
 ])
 def test_wrong_input_is_one_line_and_writes_nothing(digits_checkpoint, tmp_path, monkeypatch, capsys, args, message):
     monkeypatch.chdir(tmp_path)

@@ -49,9 +49,10 @@ def test_help_ends_in_examples_that_the_command_takes(name, capsys):
         build_parser([command]).parse_args([command, *argv])
 
 
-def test_help_can_be_read_on_a_narrow_terminal(capsys, monkeypatch):
+@pytest.mark.parametrize('name', COMMANDS)
+def test_help_can_be_read_on_a_narrow_terminal(name, capsys, monkeypatch):
     monkeypatch.setenv('COLUMNS', '80')
-    text = help_of(capsys, 'evaluate').split('example')[0]
+    text = help_of(capsys, name).split('example:')[0]
     assert max(map(len, text.splitlines())) <= 80
 
 
@@ -119,3 +120,22 @@ def test_training_shows_examples_and_the_statuses_it_ends_with():
         assert parse_args(argv).config.endswith('.yaml')
     statuses = {int(line.split()[0]) for line in text.split('exit status:\n')[1].splitlines()}
     assert statuses == {launch.FINISHED, launch.CRASHED, launch.USER_ERROR, launch.STOPPED}
+
+
+def arguments_of(name):
+    parser = build_parser([name])
+    subparsers, = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return [action for action in subparsers.choices[name]._actions if action.dest != 'help']
+
+
+@pytest.mark.parametrize('name', COMMANDS)
+def test_help_explains_every_argument_and_shows_its_default(name):
+    for action in arguments_of(name):
+        help = action.help % vars(action)
+        explained, _, default = help.partition('default: ')
+        assert explained, f'{action.dest}: what is it?'
+        if action.default not in (None, False, [], {}):
+            values = action.default if isinstance(action.default, list) else [action.default]
+            assert all(f'{value:g}' if isinstance(value, float) else str(value) in default for value in values), (
+                f'{action.dest}: {help}')
+        assert '(default' not in help

@@ -35,9 +35,15 @@ def test_flags_are_handed_on_and_the_table_is_written_and_printed(calls, tmp_pat
     assert '1.5' in capsys.readouterr().out
 
 
+def test_another_ratio_is_that_of_the_coded_models(calls, tmp_path):
+    assert main(['host', '--num-active', '32', '32', '16', '4', '--output', str(tmp_path)]) == 0
+    assert calls[0][0] == ['coded_resnext50_32x4d:packed:num_active=32,32,16,4', 'resnext50_32x4d:packed']
+
+
 @pytest.mark.parametrize('argv, message', [
     (['resnet18', '-b', '1'], '--batch-size 1: BatchNorm needs at least 2 images'),
     (['resnet18', 'resnet18'], 'resnet18 is named twice: name each model once'),
+    (['resnet18', '--num-active', '8'], 'none of resnet18 is coded'),
 ])
 def test_wrong_input_is_told_in_one_line_before_anything_is_measured(calls, capsys, argv, message):
     assert main(['host', *argv]) == 2

@@ -12,6 +12,7 @@ from timm_coded.cli.main import main
     (['--slices', 'v5e-256', '--global-batch-size', '100'], 'cannot be spread evenly'),
     (['resnett18'], 'resnett18'),
     (['--input-rate', '0'], 'at least'),
+    (['--num-active', '32', '32', '16'], 'num_active=32,32,16: ValueError: num_active is (32, 32, 16), expected'),
 ])
 def test_wrong_input_is_told_in_a_line(argv, said, capsys, tmp_path):
     try:

@@ -1,9 +1,13 @@
 """Accuracy of the network and of its early decoders, Fig. 4 of the paper."""
-import numpy as np
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
-from .findings import Findings, Picture, Row, Table
+import numpy as np
+
+from .findings import Findings, Picture, Row, Table, new_figure
 from .outputs import Outputs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def evaluate_accuracy(outputs: Outputs) -> Findings:
@@ -29,8 +33,8 @@ def evaluate_accuracy(outputs: Outputs) -> Findings:
     )
 
 
-def plot_decoders(accuracies: dict[str, float], network: float) -> Figure:
-    figure = Figure(figsize=(6, 3.5), layout='constrained')
+def plot_decoders(accuracies: dict[str, float], network: float) -> 'Figure':
+    figure = new_figure(6, 3.5)
     axes = figure.subplots()
     axes.plot(list(accuracies), list(accuracies.values()), marker='o', label='early decoder')
     axes.axhline(network, color='black', linestyle='--', label='network')

@@ -1,17 +1,18 @@
 """Why a coded model names a class for an image: what its paths put out, against the codewords."""
-from typing import Sequence
+from typing import TYPE_CHECKING, Sequence
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from torch import Tensor
 
 from timm_coded.models import CodedResNet, early_decode
 
 from .calibration.calibrator import Calibrator
-from .findings import Findings, Picture, Row, Table
+from .findings import Findings, Picture, Row, Table, new_figure
 from .outputs import check_coded
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TOP = 5  # classes
 COLUMNS = 3  # of panels
@@ -107,9 +108,10 @@ def plot(
         pairs: dict[str, np.ndarray],
         first: str,
         second: str,
-) -> Figure:
+) -> 'Figure':
+    from matplotlib.patches import Patch
     lines = -(-len(energies) // COLUMNS)
-    figure = Figure(figsize=(3 * (COLUMNS + 1), max(3, 2 * lines) + .5), layout='constrained')
+    figure = new_figure(3 * (COLUMNS + 1), max(3, 2 * lines) + .5)
     grid = figure.add_gridspec(lines, COLUMNS + 1)
     picture = figure.add_subplot(grid[:, 0])
     picture.imshow(pixels, interpolation='nearest')

@@ -83,6 +83,12 @@ class Findings:
         return '\n'.join(parts)
 
 
+def new_figure(width: float, height: float) -> 'Figure':
+    """An empty figure, in inches; matplotlib is imported with the first, as a command's help does without."""
+    from matplotlib.figure import Figure
+    return Figure(figsize=(width, height), layout='constrained')
+
+
 def as_plain(value: Any) -> Any:
     """NumPy's numbers as JSON has them."""
     return value.item()

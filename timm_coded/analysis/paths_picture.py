@@ -3,15 +3,15 @@ import io
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
+from typing import TYPE_CHECKING, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Circle, PathPatch, Wedge
-from matplotlib.path import Path as Curve
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = '#0072B2', '#C75300', '#00805C'  # of the classes; after Okabe and Ito, for the colour-blind, as dark as text
 ALL, REST, TEXT, QUIET = '#5f6368', '#c9ccd1', '#202124', '#5f6368'  # greys
@@ -66,7 +66,7 @@ class Grid:
         return np.concatenate([ends[:1], (self.columns[1:] + self.columns[:-1]) / 2, ends[1:]])
 
 
-def plot_paths(blocks: Sequence[BlockPaths], labels: Sequence[str], title: str) -> Figure:
+def plot_paths(blocks: Sequence[BlockPaths], labels: Sequence[str], title: str) -> 'Figure':
     """Blocks as columns, subNNs as dots, the paths of the classes as lines through the dots that work for them.
 
     Args:
@@ -74,6 +74,7 @@ def plot_paths(blocks: Sequence[BlockPaths], labels: Sequence[str], title: str) 
         labels: names of one to three classes.
         title: of the picture.
     """
+    from matplotlib.figure import Figure
     labels = [textwrap.fill(label, LABEL) for label in labels]
     grid = place(blocks, right=.65 + .1 * max(len(line) for label in labels for line in label.splitlines()))
     height = float(grid.rows[-1]) + BOTTOM + .25
@@ -88,7 +89,7 @@ def plot_paths(blocks: Sequence[BlockPaths], labels: Sequence[str], title: str) 
     return figure
 
 
-def save_picture(figure: Figure, path: Path, title: str) -> None:
+def save_picture(figure: 'Figure', path: Path, title: str) -> None:
     """Writes a PNG, of 256 colours, which take a third of the room, or what else the ending says."""
     if path.suffix != '.png':
         figure.savefig(path, metadata={'Title': title})
@@ -111,7 +112,7 @@ def place(blocks: Sequence[BlockPaths], right: float) -> Grid:
     return Grid(LEFT + pitch * (columns + .5), TOP + distance * np.arange(subnns), .36 * min(distance, pitch))
 
 
-def draw_block(axes: Axes, grid: Grid, column: int, block: BlockPaths) -> None:
+def draw_block(axes: 'Axes', grid: Grid, column: int, block: BlockPaths) -> None:
     """Lines from the joint before through the dots to the joint behind, and the dots on them."""
     x, (before, behind) = grid.columns[column], grid.joints[column:column + 2]
     for subnn, y in enumerate(grid.rows):
@@ -124,15 +125,18 @@ def draw_block(axes: Axes, grid: Grid, column: int, block: BlockPaths) -> None:
         draw_dot(axes, x, y, grid.radius, colours)
 
 
-def draw_line(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
+def draw_line(axes: 'Axes', start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
     """An S that leaves and arrives level."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Curve
     bend = (start[0] + end[0]) / 2
     curve = Curve([start, (bend, start[1]), (bend, end[1]), end], [Curve.MOVETO, *[Curve.CURVE4] * 3])
     axes.add_patch(PathPatch(curve, fill=False, color=colour, alpha=.45 if colour != ALL else .3, linewidth=1.1))
 
 
-def draw_dot(axes: Axes, x: float, y: float, radius: float, colours: Sequence[str]) -> None:
+def draw_dot(axes: 'Axes', x: float, y: float, radius: float, colours: Sequence[str]) -> None:
     """A dot in equal parts of the colours, or an empty one."""
+    from matplotlib.patches import Circle, Wedge
     if not colours:
         axes.add_patch(Circle((x, y), .8 * radius, facecolor='white', edgecolor=REST, linewidth=1, zorder=3))
     for index, colour in enumerate(colours):
@@ -142,7 +146,7 @@ def draw_dot(axes: Axes, x: float, y: float, radius: float, colours: Sequence[st
                              zorder=3))
 
 
-def draw_frame(axes: Axes, grid: Grid, blocks: Sequence[BlockPaths], title: str) -> None:
+def draw_frame(axes: 'Axes', grid: Grid, blocks: Sequence[BlockPaths], title: str) -> None:
     """Title, names of stages, blocks and subNNs."""
     axes.text(.25, .32, title, fontsize=min(13, 13 * TITLE / len(title)), fontweight='bold', color=TEXT, va='center')
     subnns = len(grid.rows)
@@ -165,8 +169,9 @@ def draw_frame(axes: Axes, grid: Grid, blocks: Sequence[BlockPaths], title: str)
     axes.text(NUMBERS, grid.rows[-1] + .26, 'block', fontsize=9, color=QUIET, ha='right', va='center')
 
 
-def draw_ends(axes: Axes, grid: Grid, labels: Sequence[str]) -> None:
+def draw_ends(axes: 'Axes', grid: Grid, labels: Sequence[str]) -> None:
     """The image on the left, the classes on the right, the joints between."""
+    from matplotlib.patches import Circle
     first, last = grid.joints[0], grid.joints[-1]
     axes.text(first - .1, grid.middle, 'image', fontsize=10, color=TEXT, ha='right', va='center')
     for index, label in enumerate(labels):
@@ -177,7 +182,7 @@ def draw_ends(axes: Axes, grid: Grid, labels: Sequence[str]) -> None:
         axes.add_patch(Circle((x, grid.middle), .035, color=TEXT, zorder=3))
 
 
-def draw_legend(axes: Axes, count: int, y: float) -> None:
+def draw_legend(axes: 'Axes', count: int, y: float) -> None:
     """What the dots mean, where `count` classes are shown."""
     shown = COLOURS[:count]
     entries: list[tuple[Sequence[Sequence[str]], str]] = [

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from timm_coded.speed.benchmark import default_names, make_cases, run_benchmark
 from timm_coded.speed.contestant import Setting
-from timm_coded.speed.forms import FORMS
 from timm_coded.speed.step import PRECISIONS
 from timm_coded.train import replicas
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 
+from .coded_arguments import MODEL_HELP, add_coded_arguments, name_coded
 from .common import add_device_argument, add_output_argument, make_folder, publish
 
 DESCRIPTION = (
@@ -22,31 +22,34 @@ timm-coded benchmark --device cuda --batch-size 64 192 --precision bf16 --channe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    forms = '; '.join(f'MODEL:{form} is it {what}' for form, what in FORMS.items())
-    parser.add_argument('models', nargs='*', metavar='MODEL', help=f"any of timm's, the first being what the others "
-                        f'are compared with; {forms}; default: {" ".join(default_names("xla"))}, of which the fourth '
-                        'on XLA only')
-    parser.add_argument('--mode', default='both', choices=['train', 'inference', 'both'], help='default: %(default)s')
+    parser.add_argument('models', nargs='*', metavar='MODEL', help=f'{MODEL_HELP}; the others are compared with the '
+                        f'first; default: {" ".join(default_names("xla"))}, of which the fourth on XLA only')
+    parser.add_argument('--mode', default='both', choices=['train', 'inference', 'both'],
+                        help='training steps or forward passes; default: %(default)s')
     add_device_argument(parser)
     parser.add_argument('-b', '--batch-size', type=COUNT, nargs='+', default=[8], metavar='B',
-                        help='one or more; default: 8')
+                        help='images at a time, one number or more; default: 8')
     parser.add_argument('--img-size', type=COUNT, nargs='+', metavar='PIXELS',
-                        help='one or more; default: 160 in training and 224 in inference, as in the recipe')
+                        help='side of the images, one or more; default: 160 in training and 224 in inference, '
+                             'as in the recipe')
     parser.add_argument('--precision', default='float32', choices=PRECISIONS,
                         help='bf16 is mixed precision (autocast); default: %(default)s')
     parser.add_argument('--channels-last', action='store_true', help='weights and images in this layout')
     parser.add_argument('--compile', action='store_true', help='by torch.compile; not on XLA')
     parser.add_argument('--repeats', type=COUNT, default=10, metavar='N', help='times of each; default: %(default)s')
-    parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='default: %(default)s')
+    parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K',
+                        help='of the models; default: %(default)s')
     add_output_argument(parser, Path('output/benchmark'))
+    add_coded_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     setting = chosen_setting(args)
     modes = {'train': ['training'], 'inference': ['inference'], 'both': ['training', 'inference']}[args.mode]
     cases = make_cases(modes, unique(args.batch_size), unique(args.img_size or []))
+    models = name_coded(args.models or default_names(setting.device), args)
     folder = make_folder(args.output)
-    findings = run_benchmark(args.models or default_names(setting.device), cases, setting, args.repeats)
+    findings = run_benchmark(models, cases, setting, args.repeats)
     publish(findings, folder, args.json)
     return 0
 

@@ -11,8 +11,8 @@ from timm_coded.train.flags import COUNT, INDEX
 
 DESCRIPTION = (
     'Makes a coding scheme and tells its minimum distance, what the bounds allow, and its column sums. '
-    'The codewords go to --output, or else to stdout with the figures on stderr, so that they can be '
-    'piped; either way they can be given to a model as a scheme file.'
+    'The codewords go to --output, or into a pipe or file that stdout is sent to, with the figures on '
+    'stderr; either way they can be given to a model as a scheme file. A terminal gets the figures only.'
 )
 EXAMPLE = 'timm-coded codes --num-classes 1000 --num-subnns 32 --num-active 8 --output scheme.txt'
 
@@ -23,13 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--num-active', type=COUNT, required=True, metavar='N_ACT', help='ones in every codeword')
     parser.add_argument(
         '--source', choices=SOURCES, default='optimal',
-        help="closed forms; the schemes of the paper; or the paper's Algorithm 1 (default: %(default)s)")
+        help="closed forms; the schemes of the paper; or the paper's Algorithm 1; default: %(default)s")
     parser.add_argument(
         '--min-distance', type=int, metavar='H_MIN',
-        help='for --source search: the distance to reach (default: the largest that is found)')
+        help='for --source search: the distance to reach; default: the largest that is found')
     parser.add_argument('--seed', type=INDEX,
-                        help='for --source search: the same seed gives the same words (default: 0)')
-    parser.add_argument('--output', type=Path, metavar='FILE', help='write the codewords to this file')
+                        help='for --source search: the same seed gives the same words; default: 0')
+    parser.add_argument('--output', type=Path, metavar='FILE',
+                        help='write the codewords to this file; default: to stdout, where it is no terminal')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,14 +39,17 @@ def run(args: argparse.Namespace) -> int:
     scheme = coding_scheme(
         args.num_classes, args.num_subnns, args.num_active, args.source,
         min_distance=args.min_distance, seed=args.seed)
-    if args.output is None:
-        sys.stdout.write(scheme_to_text(scheme))
-        sys.stdout.flush()
-        print(scheme.describe(), file=sys.stderr)
-    else:
+    if args.output is not None:
         scheme.save(args.output)
         print(scheme.describe())
         print(f'written to            {args.output}')
+    elif sys.stdout.isatty():
+        print(scheme.describe())
+        print('codewords             not shown on a terminal: give --output FILE, or send stdout to a file or pipe')
+    else:
+        sys.stdout.write(scheme_to_text(scheme))
+        sys.stdout.flush()
+        print(scheme.describe(), file=sys.stderr)
     return 0
 
 

@@ -4,24 +4,22 @@ import difflib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterable, Sequence
+from typing import Any, Iterable, Sequence
 
 from torch import Tensor
 
+from timm_coded.analysis.detection.attacks import Attack, Attacked
 from timm_coded.analysis.findings import Findings, as_plain
 from timm_coded.analysis.outputs import Outputs, collect_outputs
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT, INDEX
 from timm_coded.train.trained import Images, Trained, load_trained
 
-if TYPE_CHECKING:  # it needs captum, which only the commands that attack do
-    from timm_coded.analysis.detection.attacks import Attack
-
 
 def add_checkpoint_arguments(parser: argparse.ArgumentParser, required: bool = True, device: bool = True) -> None:
     """CHECKPOINT, or --checkpoint where it is not required, and how to read and run it; on the CPU without `device`."""
     parser.add_argument('checkpoint' if required else '--checkpoint', metavar='CHECKPOINT',
-                        help='of train_xla.py, or with --model any weights')
+                        help='file of train_xla.py, or with --model of any weights')
     group = parser.add_argument_group('model')
     group.add_argument('--model', help='of which model of the registry the file holds the weights; read from it where '
                                        'train_xla.py wrote it')
@@ -34,26 +32,29 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser, required: bool = T
 
 def add_device_argument(parser: argparse._ActionsContainer) -> None:
     parser.add_argument('--device', default='cpu', choices=['auto', 'xla', 'cpu', 'cuda'],
-                        help="default: cpu; 'auto' is the first of xla, cuda, cpu that is there")
+                        help="where it runs; 'auto' is the first of xla, cuda, cpu that is there; default: cpu")
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """DATA_DIR, and which images; by default those that the checkpoint was validated on."""
     parser.add_argument('data_dir', nargs='?', metavar='DATA_DIR', help="folder of the images; default: the training's")
     group = parser.add_argument_group('images')
-    group.add_argument('--dataset', help="as for train_xla.py; default: the training's")
-    group.add_argument('--split', default='validation', help='default: validation')
+    group.add_argument('--dataset', help="what kind of data set, as for train_xla.py; default: the training's")
+    group.add_argument('--split', default='validation',
+                       help="which of the data set's images: validation, train or another; default: validation")
     group.add_argument('--img-size', type=COUNT, metavar='PIXELS',
-                       help='default: that of the evaluation while training')
-    group.add_argument('--skip-corrupt', type=INDEX, metavar='N', help="default: the training's, 0 but for that")
-    group.add_argument('-b', '--batch-size', type=COUNT, metavar='B', help="default: the training's of evaluation")
+                       help='side of the images; default: that of the evaluation while training')
+    group.add_argument('--skip-corrupt', type=INDEX, metavar='N',
+                       help="leave out up to N images that cannot be read; default: the training's, else 0")
+    group.add_argument('-b', '--batch-size', type=COUNT, metavar='B',
+                       help='images at a time; default: that of the evaluation while training')
     group.add_argument('-j', '--workers', type=INDEX, metavar='N', help="loader processes; default: the training's")
 
 
 def add_output_argument(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
     """--output of a command with several files, by default beside its input, and --json."""
     parser.add_argument('--output', type=Path, metavar='FOLDER', default=default,
-                        help=f'where the files go; default: {default or "a folder `analysis` beside the input"}')
+                        help=f'where the files go; default: {default or "a folder analysis beside the input"}')
     add_json_argument(parser)
 
 
@@ -82,7 +83,7 @@ def open_foreign(args: argparse.Namespace, trained: Trained, split: str = 'valid
         split, dataset, data_dir or None, foreign=True, batch_size=args.batch_size, workers=args.workers)
 
 
-def outputs_of(trained: Trained, images: Images, foreign: bool = False, attack: 'Attack | None' = None) -> Outputs:
+def outputs_of(trained: Trained, images: Images, foreign: bool = False, attack: Attack | None = None) -> Outputs:
     """One pass, over attacked images if an attack is given; what `foreign` means is in `collect_outputs`."""
     about = {
         'checkpoint': str(trained.path), 'model': trained.args.model, 'images': images.name,
@@ -90,7 +91,6 @@ def outputs_of(trained: Trained, images: Images, foreign: bool = False, attack: 
     }
     batches: Iterable[tuple[Tensor, Tensor]] = images
     if attack:
-        from timm_coded.analysis.detection.attacks import Attacked
         about |= {'attack': str(attack), 'batch_size': images.batch_size}  # which the random starts depend on
         batches = Attacked(trained.model, images, attack, trained.config['mean'], trained.config['std'])
     return collect_outputs(trained.model, batches, images.class_names, about, foreign)
@@ -161,10 +161,11 @@ def file_name(text: str) -> str:
     return ''.join(letter if letter.isalnum() else '-' for letter in text).strip('-')
 
 
-def add_class_names_argument(parser: argparse.ArgumentParser) -> None:
+def add_class_names_argument(parser: argparse.ArgumentParser, otherwise: str = 'their indices') -> None:
+    """--class-names; `otherwise` says what takes the place of names that nothing tells."""
     parser.add_argument('--class-names', type=Path, metavar='FILE',
                         help="one name a line, in the classes' order; default: those of the training's data set where "
-                             'it can be opened, else their numbers')
+                             f'it can be opened, else {otherwise}')
 
 
 def read_names(path: Path, num_classes: int) -> list[str]:
@@ -201,7 +202,7 @@ def find_class(text: str, names: list[str]) -> int:
         return index
     if names.count(text) != 1:
         near = difflib.get_close_matches(text, names, n=3)
-        raise UserError(f'the data set has {names.count(text) or "no"} classes of the name {text!r}'
+        raise UserError(f'there are {names.count(text) or "no"} classes of the name {text!r}'
                         + (f'; did you mean {" or ".join(near)}?' if near else ': give a class index'))
     return names.index(text)
 

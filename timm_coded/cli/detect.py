@@ -22,9 +22,10 @@ timm-coded detect output/train/digits/analysis/outputs-validation.npz \\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('outputs', metavar='OUTPUTS', help='of timm-coded evaluate, for images of the model\'s classes')
+    parser.add_argument('outputs', metavar='OUTPUTS',
+                        help=".npz file of `timm-coded evaluate`, of images of the model's classes")
     parser.add_argument('--against', nargs='+', default=[], metavar='OUTPUTS',
-                        help='of timm-coded evaluate --foreign or --attack with the same checkpoint')
+                        help='.npz files of `timm-coded evaluate` with --foreign or --attack and the same checkpoint')
     add_output_argument(parser)
 
 

@@ -12,6 +12,7 @@ from timm_coded.tpu.table import all_instructions, findings
 from timm_coded.tpu.trace import Step
 from timm_coded.train.flags import COUNT
 
+from .coded_arguments import MODEL_HELP, add_coded_arguments, name_coded
 from .common import add_output_argument, check_once, make_folder, publish, tell
 
 DESCRIPTION = (
@@ -23,15 +24,16 @@ EXAMPLE = 'timm-coded estimate resnext50_32x4d coded_resnext50_32x4d:packed --ch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('models', nargs='+', metavar='MODEL', help="a model's name, NAME:packed (as train_xla.py runs "
-                        'it on a TPU) or NAME:paper (all outputs of subNNs in memory); ratios are to the first')
+    parser.add_argument('models', nargs='+', metavar='MODEL', help=f'{MODEL_HELP}; ratios are to the first')
     parser.add_argument('--chips', nargs='+', default=['v5e'], metavar='CHIP',
-                        help=f'of {", ".join(CHIPS)}; default: v5e')
+                        help=f'one or more of {", ".join(CHIPS)}; default: v5e')
     parser.add_argument('-b', '--batch-size', nargs='+', type=COUNT, default=[64], metavar='B',
-                        help='of a device, one or more; default: 64')
-    parser.add_argument('--img-size', type=COUNT, default=160, metavar='PIXELS', help='default: 160')
-    parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='default: 1000')
-    parser.add_argument('--precision', choices=PRECISIONS, default='bf16', help='default: bf16, mixed precision')
+                        help='images of a device, one number or more; default: 64')
+    parser.add_argument('--img-size', type=COUNT, default=160, metavar='PIXELS',
+                        help='side of the images; default: 160')
+    parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='of the models; default: 1000')
+    parser.add_argument('--precision', choices=PRECISIONS, default='bf16',
+                        help='bf16 is mixed precision (autocast); default: bf16')
     parser.add_argument('--replicas', type=COUNT, default=1, metavar='N',
                         help='devices that average their gradients in the step; default: 1')
     parser.add_argument('--mode', choices=['train', 'inference'], default='train', help='a training step or a forward '
@@ -39,23 +41,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--largest-batch', action='store_true', help='look also for the largest batch, of multiples of '
                         '8, that fits into the memory; some six compiles for each model and chip')
     add_output_argument(parser, Path('output/estimate'))
+    add_coded_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    check_once(args.models)
+    models = name_coded(args.models, args)
+    check_once(models)
     check_installed()
     chips = [find_chip(name) for name in args.chips]
     for chip in chips:
         chip.smallest_slice(args.replicas)
-    for name in args.models:
+    for name in models:
         create_form(name, args.num_classes)
     cache = args.output / 'finished'
     make_folder(cache)
-    results = [one for batch_size in args.batch_size for name in args.models
+    results = [one for batch_size in args.batch_size for name in models
                for one in estimate_step(step_of(args, name, batch_size), chips, cache)]
     largest = []
     if args.largest_batch:
-        for name in args.models:
+        for name in models:
             for chip in chips:
                 def compiled(batch_size: int) -> Estimate:
                     return estimate_step(step_of(args, name, batch_size), [chip], cache)[0]

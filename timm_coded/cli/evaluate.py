@@ -21,6 +21,7 @@ from .common import (
     publish_all,
     tell,
 )
+from .needs import check_packages
 
 DESCRIPTION = (
     'Runs a checkpoint over a data set once. Stores logits, energies of each coded block and targets as '
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                                                  'detect')
     group.add_argument('--epsilon', type=fraction, metavar='E',
                        help='no pixel changes by more; a number or a fraction; default: 8/255')
-    group.add_argument('--steps', type=COUNT, help='of PGD; default: 10')
+    group.add_argument('--steps', type=COUNT, metavar='N', help='of PGD; default: 10')
     group.add_argument('--step-size', type=fraction, metavar='E', help='of PGD; default: 2.5 * epsilon / steps')
 
 
@@ -63,7 +64,7 @@ def attack_of(args: argparse.Namespace) -> Attack | None:
     """What the flags ask for.
 
     Raises:
-        UserError: they do not go together.
+        UserError: they do not go together, or the package that attacks is missing.
     """
     given = [flag for flag in ('epsilon', 'steps', 'step_size') if getattr(args, flag) is not None]
     if given and not args.attack:
@@ -74,6 +75,7 @@ def attack_of(args: argparse.Namespace) -> Attack | None:
         raise UserError('--attack fgsm is one step of epsilon: leave out --steps and --step-size, or take pgd')
     if args.foreign is not None:
         raise UserError('--attack needs the classes of the images, which --foreign ones do not have: give one of them')
+    check_packages('captum')
     args.epsilon = args.epsilon or Fraction(8, 255)
     return Attack(args.attack, float(args.epsilon), args.steps or 10, args.step_size and float(args.step_size))
 

@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_arguments(parser)
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files')
     parser.add_argument('--img-size', type=COUNT, metavar='PIXELS',
-                        help='default: that of the evaluation while training')
+                        help='side of the images; default: that of the evaluation while training')
     parser.add_argument('--calibrator', metavar='FILE',
-                        help='calibrator.json of timm-coded calibrate, for calibrated probabilities')
+                        help='calibrator.json of `timm-coded calibrate`, for calibrated probabilities')
     add_class_names_argument(parser)
     add_output_argument(parser)
 

@@ -6,7 +6,7 @@ from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 
 from .common import add_checkpoint_arguments, add_class_names_argument, class_names_of, open_trained
-from .export_flags import FLAGS, add_export_arguments, check_export, describe_images, export_files, exported_paths
+from .export_flags import FLAGS, add_export_arguments, check_export, export_files, exported_paths
 
 DESCRIPTION = (
     'Writes the whole network of a checkpoint to files that run without timm_coded; each is run once it is written, '
@@ -20,7 +20,7 @@ timm-coded export output/train/digits/model_best.pth.tar --stablehlo digits --st
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_arguments(parser, device=False)
     parser.add_argument('--img-size', type=COUNT, metavar='PIXELS',
-                        help='default: that of the evaluation while training')
+                        help='side of the images; default: that of the evaluation while training')
     add_class_names_argument(parser)
     add_export_arguments(parser)
 
@@ -35,6 +35,6 @@ def run(args: argparse.Namespace) -> int:
     size = trained.image_size
     config = {**trained.config, 'input_size': (3, size, size)}
     classes = list(range(trained.model.num_classes))
-    about = {'architecture': trained.args.model, **describe_images(config, classes, class_names_of(args, trained))}
-    export_files(args, trained.model, size, about)
+    export_files(args, trained.model, config, classes, class_names_of(args, trained),
+                 {'architecture': trained.args.model})
     return 0

@@ -16,13 +16,14 @@ FLAGS = {'onnx': '--onnx', 'torch_export': '--torch-export', 'stablehlo': '--sta
 
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        'export', 'each file is run once it is written, and its outputs are compared with the network\'s')
+        'export', "each file is run and compared with the network once it is written")
     group.add_argument('--onnx', type=Path, metavar='FILE.onnx', help='an ONNX file, for any number of images')
     group.add_argument('--torch-export', type=Path, metavar='FILE.pt2',
                        help='a program of torch.export, for any number of images')
     group.add_argument('--stablehlo', type=Path, metavar='FOLDER',
                        help='StableHLO by torch_xla, for XLA, for --stablehlo-batch-size images')
-    group.add_argument('--stablehlo-batch-size', type=COUNT, default=1, metavar='N', help='default: %(default)s')
+    group.add_argument('--stablehlo-batch-size', type=COUNT, default=1, metavar='N',
+                       help='images at a time of --stablehlo; default: %(default)s')
     group.add_argument('--energies', action='store_true',
                        help="with the logits, the energies of each coded block and its early decoder's class")
 
@@ -53,13 +54,24 @@ def check_export(args: argparse.Namespace) -> None:
 def export_files(
         args: argparse.Namespace,
         network: nn.Module,
-        image_size: int,
+        config: Mapping[str, Any],
+        classes: list[int],
+        names: list[str],
         about: Mapping[str, Any],
 ) -> None:
-    """Writes what the flags ask for, and tells of each file how far its outputs are from the network's."""
+    """Writes what the flags ask for, and tells of each file how far its outputs are from the network's.
+
+    Args:
+        config: timm's data config, of the images.
+        classes: what the logits are of, indices of the model's classes.
+        names: of these classes, or none.
+        about: what else the files are to say.
+    """
     exporters: dict[str, Callable[..., float]] = {
         'onnx': export_onnx, 'torch_export': export_program, 'stablehlo': export_stablehlo}
     paths = exported_paths(args)
+    image_size = config['input_size'][-1]
+    about = {**about, **describe_images(config, classes, names)}
     for path in paths.values():
         path.parent.mkdir(parents=True, exist_ok=True)
     for name, path in paths.items():
@@ -69,6 +81,8 @@ def export_files(
         outputs = 'logits, energies and early decoders' if args.energies else 'logits'
         tell(f'exported: {path}, {megabytes(path):.1f} MB, {images} images of {image_size} pixels, {outputs}: at most '
               f'{difference:.1g} from the network\'s')
+    if paths and not names:
+        tell("class names: the indices, as the training's images are not at hand; --class-names FILE gives others")
 
 
 def megabytes(path: Path) -> float:
@@ -77,12 +91,7 @@ def megabytes(path: Path) -> float:
 
 
 def describe_images(config: Mapping[str, Any], classes: list[int], names: list[str]) -> dict[str, Any]:
-    """What stands in an exported file: how its images are made, and what its logits are.
-
-    Args:
-        config: timm's data config.
-        classes: what the logits are of, indices of the model's classes.
-        names: of these classes, or none.
-    """
+    """What stands in an exported file: how its images are made, and what its logits are, a name for each."""
     taken = ('input_size', 'mean', 'std', 'interpolation', 'crop_pct', 'crop_mode')
-    return {**{name: config[name] for name in taken if name in config}, 'classes': classes, 'class_names': names}
+    return {**{name: config[name] for name in taken if name in config}, 'classes': classes,
+            'class_names': names or [str(index) for index in classes]}

@@ -16,9 +16,11 @@ from timm_coded.train.trained import Images, Trained
 
 from .common import (
     add_checkpoint_arguments,
+    add_class_names_argument,
     add_data_arguments,
     add_json_argument,
     as_index,
+    class_names_of,
     file_name,
     find_class,
     open_images,
@@ -27,7 +29,7 @@ from .common import (
     publish,
     tell,
 )
-from .export_flags import add_export_arguments, check_export, describe_images, export_files, exported_paths
+from .export_flags import add_export_arguments, check_export, export_files, exported_paths
 
 DESCRIPTION = (
     'Cuts the sub-network of one class, or of several, out of a checkpoint: a smaller network that gives the logits of '
@@ -44,9 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_arguments(parser)
     add_data_arguments(parser)
     parser.add_argument('--classes', nargs='+', required=True, metavar='CLASS',
-                        help='whole numbers are class indices, anything else is a name of the data set')
+                        help='one or more, indices or names')
+    add_class_names_argument(parser)
     parser.add_argument('--thresholds', type=Path, metavar='FILE',
-                        help='classifiers.json of classify: the threshold of the class is stored with the network')
+                        help='classifiers.json of `timm-coded classify`: the threshold of the class is stored '
+                             'with the network')
     parser.add_argument('--accuracy', action='store_true',
                         help='run two classes or more over their images, beside the full network restricted to them')
     parser.add_argument('--repeats', type=INDEX, default=10, metavar='N',
@@ -63,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     trained = open_trained(args)
     check_coded(trained.model)
     images = open_needed_images(args, trained)
-    names = images.class_names if images else []
+    names = images.class_names if images and not args.class_names else class_names_of(args, trained)
     classes = check_classes(trained.model, [find_class(text, names) for text in args.classes])
     if args.accuracy:
         check_several(classes)
@@ -74,18 +78,17 @@ def run(args: argparse.Namespace) -> int:
     network = extract_classes(trained.model, classes)
     save_extracted(network, extracted, path)
     tell(f'network: {path}')
-    size = extracted.data_config['input_size'][-1]
-    about = describe_images(extracted.data_config, classes, extracted.class_names)
-    export_files(args, network, size, {'architecture': extracted.arch, **about, 'threshold': extracted.threshold})
+    export_files(args, network, extracted.data_config, classes, extracted.class_names,
+                 {'architecture': extracted.arch, 'threshold': extracted.threshold})
     publish(evaluate_extraction(
-        trained.model, network, classes, size, extracted.class_names, args.repeats,
+        trained.model, network, classes, extracted.data_config['input_size'][-1], extracted.class_names, args.repeats,
         images if args.accuracy else None), path.with_suffix(''), args.json)
     return 0
 
 
 def open_needed_images(args: argparse.Namespace, trained: Trained) -> Images | None:
     """The images, where the user gave some, or class names or accuracy need those of the training."""
-    by_name = any(as_index(text) is None for text in args.classes)
+    by_name = not args.class_names and any(as_index(text) is None for text in args.classes)
     needed = by_name or args.accuracy or args.data_dir is not None or args.dataset is not None
     return open_images(args, trained) if needed else None
 

@@ -27,11 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-j', '--workers', type=INDEX, nargs='+', metavar='N',
                         help='numbers of loader processes; default: 0, 1, 2, 4, ... up to the cores there are')
     parser.add_argument('--repeats', type=COUNT, default=7, metavar='N', help='times of each; default: %(default)s')
-    parser.add_argument('-b', '--batch-size', type=COUNT, default=32, metavar='B', help='default: %(default)s')
+    parser.add_argument('-b', '--batch-size', type=COUNT, default=32, metavar='B',
+                        help='images at a time; default: %(default)s')
     parser.add_argument('--img-size', type=COUNT, default=160, metavar='PIXELS',
-                        help='training; default: %(default)s')
+                        help='side of the images in training; default: %(default)s')
     parser.add_argument('--eval-img-size', type=COUNT, default=224, metavar='PIXELS',
-                        help='evaluation; default: %(default)s')
+                        help='the same in evaluation; default: %(default)s')
     parser.add_argument('--device-rate', type=number(float, 1), metavar='IMAGES/S',
                         help='what a device trains on: the table tells how many cores feed it')
     add_output_argument(parser, Path('output/input'))

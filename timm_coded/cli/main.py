@@ -11,8 +11,10 @@ import timm_coded
 from timm_coded.train.args import flag_of, suggestion
 from timm_coded.train.errors import UserError
 
+from .needs import NEEDS, check_packages
+
 # A command is the module of its name: DESCRIPTION, EXAMPLE, add_arguments(parser) and run(args), which gives the exit
-# status. It is imported when it is called for, as most need the packages of the extra `analysis`.
+# status. It is imported when it is called for, to start fast, and without the packages in `needs.py`.
 COMMANDS = {
     'codes': 'make a coding scheme and tell how good it is',
     'paths': 'draw the paths of a few classes through a model',
@@ -36,7 +38,6 @@ COMMANDS = {
     'scaling': 'time, efficiency and cost from 1 to 256 chips, on paper',
 }
 
-EXTRAS = {'estimate': 'estimate', 'scaling': 'estimate'}  # which one a command needs; the others need `analysis`
 PROG = 'timm-coded'
 CRASHED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 EPILOG = f"""\
@@ -79,17 +80,14 @@ class PrintCompletion(argparse.Action):
             values: object,
             option_string: str | None = None,
     ) -> None:
+        check_packages('shtab')
         from .completion import completion_script
         print(completion_script(build_parser(COMMANDS), str(values)))
         parser.exit()
 
 
 def build_parser(names: Iterable[str]) -> Parser:
-    """The parser with the arguments of the commands in `names`; of the others it has the names only.
-
-    Raises:
-        ModuleNotFoundError: a package that a command needs is not installed.
-    """
+    """The parser with the arguments of the commands in `names`; of the others it has the names only."""
     parser = Parser('Coded ResNeXt: tools around the models.', prog=PROG, epilog=EPILOG)
     parser.add_argument('--version', action='version', version=f'{PROG} {timm_coded.__version__}')
     parser.add_argument('--print-completion', action=PrintCompletion, choices=['bash', 'zsh', 'tcsh'],
@@ -121,10 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = next((word for word in argv[:1] if word in COMMANDS), '')
     prog = f'{PROG} {name}'.strip()
     try:
-        try:
-            args = parse(argv, name)
-        except ModuleNotFoundError as error:
-            return fail(prog, f"needs {error.name}: pip install 'timm_coded[{EXTRAS.get(name, 'analysis')}]'")
+        args = parse(argv, name)
+        check_packages(*NEEDS.get(name, ()))
         return args.run(args)
     except BrokenPipeError:  # the reader of stdout, e.g. `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

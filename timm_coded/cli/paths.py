@@ -11,12 +11,13 @@ from timm_coded.analysis.class_paths import check_shown, class_paths
 from timm_coded.analysis.outputs import check_coded
 from timm_coded.analysis.paths_picture import save_picture
 from timm_coded.models import CodedResNet
-from timm_coded.speed.forms import create_form
+from timm_coded.speed.forms import create_form, split_name
 from timm_coded.train.build import check_model_name
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 from timm_coded.train.trained import load_trained
 
+from .coded_arguments import add_coded_arguments, name_coded
 from .common import (
     add_class_names_argument,
     add_json_argument,
@@ -44,11 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='a name of the registry, or a file of train_xla.py')
     parser.add_argument('--classes', nargs='+', required=True, metavar='CLASS', help='one to three, indices or names')
     parser.add_argument('--num-classes', type=COUNT, metavar='K',
-                        help="of a model by its name; default: the model's own")
-    add_class_names_argument(parser)
+                        help="how many, of a model by its name; default: the model's own")
+    add_class_names_argument(parser, "ImageNet's for a model of its number of classes, or their indices")
     parser.add_argument('--output', type=Path, metavar='FILE', default=Path('output/paths.png'),
-                        help='.png or .svg; default: %(default)s')
+                        help='the picture, .png or .svg; default: %(default)s')
     add_json_argument(parser)
+    add_coded_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,20 +74,23 @@ def run(args: argparse.Namespace) -> int:
 def open_model(args: argparse.Namespace) -> tuple[CodedResNet, list[str], str]:
     """The model, the names of its classes where they are known, and its own name."""
     if Path(args.model).is_file():
-        if args.num_classes:
-            raise UserError(f'--num-classes: {args.model} has its own, leave it out')
+        for flag in ('num_classes', 'num_active', 'model_kwargs'):
+            if getattr(args, flag):
+                raise UserError(f'--{flag.replace("_", "-")}: {args.model} has its own, leave it out')
         trained = load_trained(args.model)
         check_coded(trained.model)
         return cast(CodedResNet, trained.model), class_names_of(args, trained), trained.args.model
     if Path(args.model).suffix in ('.tar', '.pth', '.pt', '.safetensors'):
         raise UserError(f'there is no checkpoint {args.model}')
-    check_model_name(args.model)
-    own = cast(int, timm.get_pretrained_cfg_value(args.model, 'num_classes'))
-    model = create_form(args.model, args.num_classes or own)
+    base = split_name(args.model)[0]
+    check_model_name(base)
+    own = cast(int, timm.get_pretrained_cfg_value(base, 'num_classes'))
+    name, = name_coded([args.model], args)
+    model = create_form(name, args.num_classes or own)
     check_coded(model)
     coded = cast(CodedResNet, model)
     names = read_names(args.class_names, coded.num_classes) if args.class_names else imagenet_names(coded)
-    return coded, names, args.model
+    return coded, names, name
 
 
 def imagenet_names(model: nn.Module) -> list[str]:

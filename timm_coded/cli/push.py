@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--license', default='apache-2.0', metavar='NAME',
                         help="of the weights, by the Hub's name; default: %(default)s")
     parser.add_argument('--keep-card', action='store_true', help='leave the README.md that the repository has')
-    add_class_names_argument(parser)
+    add_class_names_argument(parser, 'none')
 
 
 def run(args: argparse.Namespace) -> int:

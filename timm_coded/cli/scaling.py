@@ -13,6 +13,7 @@ from timm_coded.tpu.slices import SLICES, find_slice
 from timm_coded.tpu.trace import Step
 from timm_coded.train.flags import COUNT, number
 
+from .coded_arguments import add_coded_arguments, name_coded
 from .common import add_output_argument, make_folder, publish
 from .estimate import estimate_step
 
@@ -24,20 +25,23 @@ DESCRIPTION = (
 )
 EXAMPLE = 'timm-coded scaling coded_resnext50_32x4d:packed --slices v2-8 v5e-8 v5e-64'
 RATE = number(float, 1e-3)
+DEFAULT_SLICES = ['v2-8', 'v3-8', 'v5e-1', 'v5e-8', 'v5e-64', 'v5e-256', 'v6e-8']
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', nargs='?', default='coded_resnext50_32x4d:packed', metavar='MODEL',
                         help='as for `timm-coded estimate`; default: %(default)s')
-    parser.add_argument('--slices', nargs='+', default=['v2-8', 'v3-8', 'v5e-1', 'v5e-8', 'v5e-64', 'v5e-256', 'v6e-8'],
-                        metavar='SLICE', help=f'of {", ".join(SLICES)}; default: seven of them')
+    parser.add_argument('--slices', nargs='+', default=DEFAULT_SLICES, metavar='SLICE',
+                        help=f'one or more of {", ".join(SLICES)}; default: {" ".join(DEFAULT_SLICES)}')
     parser.add_argument('-b', '--batch-size', type=COUNT, default=192, metavar='B',
                         help='training images of a device that go through the model at once; default: 192')
     parser.add_argument('--global-batch-size', type=COUNT, default=1536, metavar='B',
                         help='training images of a step, of all devices; default: 1536')
-    parser.add_argument('--epochs', type=COUNT, default=250, help="of ImageNet's training set; default: 250")
-    parser.add_argument('--img-size', type=COUNT, default=160, metavar='PIXELS', help='default: 160')
-    parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='default: 1000')
+    parser.add_argument('--epochs', type=COUNT, default=250, metavar='N',
+                        help="of ImageNet's training set; default: 250")
+    parser.add_argument('--img-size', type=COUNT, default=160, metavar='PIXELS',
+                        help='side of the images; default: 160')
+    parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='of the model; default: 1000')
     parser.add_argument('--input-rate', type=RATE, default=408., metavar='IMAGES',
                         help='training images/s that a core prepares, as `timm-coded input` measures; default: 408, '
                         'of one machine (docs/performance.md)')
@@ -47,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--store-rate', type=RATE, default=100., metavar='MB',
                         help='MB/s of the storage of checkpoints, assumed; default: 100')
     add_output_argument(parser, Path('output/estimate'))
+    add_coded_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,12 +59,13 @@ def run(args: argparse.Namespace) -> int:
     recipe = Recipe(args.batch_size, args.global_batch_size, args.epochs)
     speeds = Speeds(args.input_rate, args.host_ms / 1e3, args.store_rate * 1e6)
     planned = [(where, plan) for where in map(find_slice, args.slices) for plan in plans(recipe, where.devices)]
-    create_form(args.model, args.num_classes)
+    model, = name_coded([args.model], args)
+    create_form(model, args.num_classes)
     make_folder(args.output / 'finished')
 
     @functools.cache
     def estimate(chip: str, micro_batch: int, replicas: int) -> Estimate:
-        step = Step(args.model, micro_batch, args.img_size, replicas=replicas, num_classes=args.num_classes)
+        step = Step(model, micro_batch, args.img_size, replicas=replicas, num_classes=args.num_classes)
         return estimate_step(step, [CHIPS[chip]], args.output / 'finished')[0]
 
     predictions = [
@@ -67,5 +73,5 @@ def run(args: argparse.Namespace) -> int:
                 replicated=estimate(where.chip, plan.micro_batch, where.devices),
                 alone=estimate(where.chip, recipe.micro_batch, 1))
         for where, plan in planned]
-    publish(findings(args.model, predictions, speeds), args.output, args.json)
+    publish(findings(model, predictions, speeds), args.output, args.json)
     return 0

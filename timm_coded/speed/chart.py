@@ -1,17 +1,20 @@
 """Images a second of models side by side, as bars."""
-from typing import Sequence
+from typing import TYPE_CHECKING, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from ..analysis.findings import new_figure
 from .measure import Comparison
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def plot_rates(comparisons: Sequence[Comparison]) -> Figure:
+
+def plot_rates(comparisons: Sequence[Comparison]) -> 'Figure':
     """A panel for each mode, in it a group of bars for each case; whiskers are the quartiles."""
     modes = list(dict.fromkeys(one.case.mode for one in comparisons))
     widest = max(sum(one.case.mode == mode for one in comparisons) for mode in modes)
-    figure = Figure(figsize=((2 + 2.2 * widest) * len(modes), 4.5), layout='constrained')
+    figure = new_figure((2 + 2.2 * widest) * len(modes), 4.5)
     panels = figure.subplots(1, len(modes), squeeze=False)[0]
     for axes, mode in zip(panels, modes):
         groups = [one for one in comparisons if one.case.mode == mode]

@@ -3,7 +3,7 @@ from typing import Sequence
 
 import numpy as np
 
-from timm_coded.analysis.findings import Picture, Row
+from timm_coded.analysis.findings import Picture, Row, new_figure
 
 from .host_clock import Laps
 
@@ -42,9 +42,8 @@ def pair_rows(measured: Measured) -> list[Row]:
 
 def draw(measured: Measured) -> Picture:
     """Stacked bars: phases of each model and path."""
-    from matplotlib.figure import Figure
     bars = [(f'{model}\n{path}', steps) for model, paths in measured.items() for path, steps in paths.items()]
-    figure = Figure(figsize=(9, 1.2 + 0.6 * len(bars)), layout='constrained')
+    figure = new_figure(9, 1.2 + 0.6 * len(bars))
     axes = figure.subplots()
     left = [0.0] * len(bars)
     for phase in dict.fromkeys(phase for _, steps in bars for phase in steps[0]):

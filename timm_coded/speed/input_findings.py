@@ -2,13 +2,14 @@
 import statistics
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-
-from ..analysis.findings import Findings, Picture, Table
+from ..analysis.findings import Findings, Picture, Table, new_figure
 from .input import WAYS, Rates, Sizes, measure_overlap, measure_rates, open_images
 from .input_parts import measure_parts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHARES = (0.5, 0.8, 1.5)  # of the device's time, what the host needs: it can keep up, just so, and cannot
 PARTS_ROUNDS = 3
@@ -88,8 +89,8 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def draw(rates: dict[int, Rates]) -> Figure:
-    figure = Figure(figsize=(10, 4), layout='constrained')
+def draw(rates: dict[int, Rates]) -> 'Figure':
+    figure = new_figure(10, 4)
     for axes, training in zip(figure.subplots(1, 2), (True, False)):
         for number, way in enumerate(WAYS):
             values = [quartiles(found[way, training]) for found in rates.values()]

@@ -2,6 +2,7 @@
 from typing import Any, Sequence
 
 from ..analysis.findings import Findings, Row, Table
+from ..speed.forms import split_name
 from .chips import CHIPS, Chip
 from .estimate import Estimate
 from .schedule import Instruction
@@ -28,7 +29,7 @@ def findings(estimates: list[Estimate], largest: Sequence[Largest] = (), costlie
     """
     names = [estimate.step.model for estimate in estimates]
     notes = list(NOTES)
-    if any(name.startswith('coded_') and ':' not in name for name in names):
+    if any(name.startswith('coded_') and not split_name(name)[1] for name in names):
         notes.append("train_xla.py packs grouped convolutions on a TPU: what it runs is NAME:packed.")
     rows = [row(estimate, reference(estimate, estimates)) for estimate in estimates]
     tops = [instruction_row(estimate, one) for estimate in estimates for one in estimate.instructions[:costliest]]

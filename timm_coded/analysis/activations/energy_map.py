@@ -1,11 +1,15 @@
 """Mean energy of every subNN for every class, beside the coding scheme that says which should work."""
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from ..accuracy import check_targets
-from ..findings import Findings, Picture, Row, Table
+from ..findings import Findings, Picture, Row, Table, new_figure
 from ..outputs import Outputs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def energy_map(outputs: Outputs) -> Findings:
@@ -57,8 +61,8 @@ def class_rows(outputs: Outputs, block: str, means: np.ndarray) -> list[Row]:
             for index, row in enumerate(values)]
 
 
-def plot(means: np.ndarray, codewords: np.ndarray) -> Figure:
-    figure = Figure(figsize=(8, min(12, 2.5 + .12 * len(means))), layout='constrained')
+def plot(means: np.ndarray, codewords: np.ndarray) -> 'Figure':
+    figure = new_figure(8, min(12, 2.5 + .12 * len(means)))
     energies, scheme = figure.subplots(1, 2, sharey=True)
     image = energies.imshow(means, aspect='auto', interpolation='nearest', vmin=0, vmax=max(1., np.nanmax(means)))
     scheme.imshow(codewords, aspect='auto', interpolation='nearest', vmin=0, vmax=image.get_clim()[1])

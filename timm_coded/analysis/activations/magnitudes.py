@@ -1,17 +1,19 @@
 """What subNNs put out for classes that they work for and for the others, Appendix F.1 and Fig. 6 of the paper."""
 import contextlib
-from typing import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from timm_coded.models import CodedResNet
 
-from ..findings import Findings, Picture, Row, Table
+from ..findings import Findings, Picture, Row, Table, new_figure
 from ..outputs import check_block_names, check_coded
 from .histograms import BINS, SubnnHistograms
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PAPER_BLOCK = 'layer3.1'  # the second block of the third stage
 PLOTTED = 5  # subNNs
@@ -144,9 +146,9 @@ def histogram(block: str, found: SubnnHistograms) -> list[Row]:
         for subnn in range(len(active)) for index in range(BINS)]
 
 
-def plot(found: SubnnHistograms) -> Figure:
+def plot(found: SubnnHistograms) -> 'Figure':
     subnns = min(PLOTTED, found.counts.shape[1])
-    figure = Figure(figsize=(2.6 * subnns, 2.8), layout='constrained')
+    figure = new_figure(2.6 * subnns, 2.8)
     panels = figure.subplots(1, subnns, squeeze=False, sharex=True, sharey=True)[0]
     density = found.density().numpy()
     used = int(found.counts.sum((0, 1)).nonzero().max()) + 1

@@ -1,22 +1,23 @@
 """Calibrated probabilities with and without the early decoders, Appendix C of the paper."""
 import sys
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
-from sklearn.model_selection import StratifiedShuffleSplit
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from timm_coded.codes.progress import is_live
 
 from ..accuracy import check_targets
 from ..exits.decoding import agreements
-from ..findings import Findings, Picture, Row, Table
+from ..findings import Findings, Picture, Row, Table, new_figure
 from ..outputs import Outputs
 from .calibration_error import BINS, Reliability, reliability
 from .calibrator import Calibrator, fit_calibrator
 from .temperature import CalibrationSamples, Temperature
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHARES = (0.25, 0.5)  # of the samples, to fit: Tables 6a and 6b
 METHODS = ('uncalibrated', 'h_T, Eq. (10)', 'h_aug, Eq. (11)')
@@ -117,6 +118,8 @@ def try_splits(
         seed: int,
 ) -> dict[str, Trials]:
     """Fits both methods to a share of the samples and tests them on the rest, `splits` times; by method."""
+    from sklearn.model_selection import StratifiedShuffleSplit
+    from threadpoolctl import threadpool_limits
     trials = {method: Trials() for method in METHODS}
     splitter = StratifiedShuffleSplit(splits, train_size=share, test_size=1 - share, random_state=seed)
     parts = tqdm(splitter.split(targets, targets), f'{100 * share:.0f} % to fit', splits,
@@ -161,8 +164,8 @@ def reliability_rows(trials: dict[str, Trials]) -> list[Row]:
     return rows
 
 
-def plot_reliability(trials: dict[str, Trials]) -> Figure:
-    figure = Figure(figsize=(9, 3.4), layout='constrained')
+def plot_reliability(trials: dict[str, Trials]) -> 'Figure':
+    figure = new_figure(9, 3.4)
     for axes, (method, trial) in zip(figure.subplots(1, len(trials), sharey=True), trials.items()):
         used = trial.bins.samples > 0
         confidence = 100 * trial.bins.confidence[used] / trial.bins.samples[used]

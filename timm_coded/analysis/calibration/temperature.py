@@ -1,11 +1,13 @@
 """Temperature scaling, Eq. (10) of the paper, and the one that knows the early decoders, Eq. (11)."""
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import OptimizeResult, minimize
-from scipy.sparse import csr_array
 
 from .log_partition import HIGHEST, LOWEST, interpolate, log_partition
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 TOLERANCE = 1e-6  # of the projected gradient of the mean negative log-likelihood
 RESTARTS = 10  # at most, of an optimiser whose memory of the curvature has led it astray
@@ -90,6 +92,7 @@ class CalibrationSamples:
         Raises:
             ValueError: it does not converge.
         """
+        from scipy.sparse import csr_array
         members = csr_array(
             (np.ones(len(rows)), (self.pattern[rows], rows)), shape=(len(self.patterns), len(self))) / len(rows)
         table = (members @ self.table.reshape(len(self), -1)).reshape(-1, *self.table.shape[1:])
@@ -112,8 +115,9 @@ class CalibrationSamples:
         return result
 
 
-def minimise(table: np.ndarray, gap: np.ndarray, patterns: np.ndarray, start: np.ndarray) -> OptimizeResult:
+def minimise(table: np.ndarray, gap: np.ndarray, patterns: np.ndarray, start: np.ndarray) -> 'OptimizeResult':
     """Fits log T_0, u and v to sums by pattern; SciPy's result."""
+    from scipy.optimize import minimize
     decoders = patterns.shape[1]
 
     def objective(x: np.ndarray) -> tuple[float, np.ndarray]:

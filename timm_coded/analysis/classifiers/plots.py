@@ -1,16 +1,19 @@
 """Figures of the binary classifiers, after Fig. 2b, 2c, 3, 7 and 8 of the paper."""
-from typing import Sequence
+from typing import TYPE_CHECKING, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from ..findings import new_figure
 from .binary import NEGATIVES_PER_POSITIVE, Quality
 from .class_scores import Scores
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def plot_quality(found: dict[str, dict[str, Quality]]) -> Figure:
+
+def plot_quality(found: dict[str, dict[str, Quality]]) -> 'Figure':
     """A panel for each method: one point for each class and kind of negatives; mean over the draws."""
-    figure = Figure(figsize=(4 * len(found), 4), layout='constrained')
+    figure = new_figure(4 * len(found), 4)
     panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (method, kinds) in zip(panels, found.items()):
         for kind, one in kinds.items():
@@ -28,11 +31,11 @@ def plot_distributions(
         validation: Scores,
         foreign: Scores | None,
         thresholds: np.ndarray,
-) -> Figure:
+) -> 'Figure':
     """A panel for each of the first classes: what its extracted classifier puts out for which samples."""
     columns = min(5, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(3 * columns + 1, 2.4 * rows + 0.8), layout='constrained')
+    figure = new_figure(3 * columns + 1, 2.4 * rows + 0.8)
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for column, (axes, name) in enumerate(zip(panels, names)):
         scores = validation.by_method['extracted'][:, column]

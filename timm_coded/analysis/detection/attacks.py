@@ -5,7 +5,6 @@ from typing import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from captum.robust import FGSM, PGD
 from torch import Tensor, nn
 
 IGNORED = -1  # the target of a filler
@@ -73,6 +72,7 @@ class Attacked:
 
     def perturb(self, images: Tensor, target: Tensor, seed: int = 0) -> Tensor:
         """Attacked images, normalised as they came."""
+        from captum.robust import FGSM, PGD
         mean, std = self.mean.to(images), self.std.to(images)
         target = target.to(images.device)
 

@@ -1,14 +1,15 @@
 """Samples that a coded model should not trust, told from those it may: scores of `suspicion` against baselines."""
-from typing import Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping
 
 import numpy as np
-from matplotlib.figure import Figure
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from ..accuracy import check_targets, percent
-from ..findings import Findings, Picture, Row, Table
+from ..findings import Findings, Picture, Row, Table, new_figure
 from ..outputs import Outputs
 from .suspicion import SCORES, suspicion
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ACCEPTED = .95  # share of the samples to be trusted that the threshold of FPR95 accepts
 WRONG = 'wrong predictions'
@@ -75,6 +76,7 @@ def detect(outputs: Outputs, against: Mapping[str, Outputs]) -> Findings:
 
 def metrics(accepted: Scores, rejected: Scores, column: str = 'score') -> list[Row]:
     """AUROC, AUPR and FPR95 of each score, in percent; None where there are no samples on one side."""
+    from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
     rows = []
     for name, low in accepted.items():
         high = rejected[name]
@@ -121,10 +123,11 @@ def notes(outputs: Outputs, against: Mapping[str, Outputs]) -> list[str]:
     return found
 
 
-def plot_roc(cases: Mapping[str, tuple[Scores, Scores]]) -> Figure:
+def plot_roc(cases: Mapping[str, tuple[Scores, Scores]]) -> 'Figure':
+    from sklearn.metrics import roc_curve
     columns = min(3, len(cases))
     lines = -(-len(cases) // columns)
-    figure = Figure(figsize=(4 * columns, 3.6 * lines + .6), layout='constrained')
+    figure = new_figure(4 * columns, 3.6 * lines + .6)
     panels = figure.subplots(lines, columns, squeeze=False).flat
     for panel in list(panels)[len(cases):]:
         panel.remove()

@@ -1,18 +1,20 @@
 """Early decoders: how good they are, what their agreement says, and what leaving early saves (Section 4.4)."""
-from typing import Sequence
+from typing import TYPE_CHECKING, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from timm_coded.models import CodedResNet
 
 from ..accuracy import check_targets, percent
-from ..findings import Findings, Picture, Row, Table
+from ..findings import Findings, Picture, Row, Table, new_figure
 from ..outputs import Outputs, check_coded, fingerprint
 from .decoding import agreement
 from .early_exit import Agreement, Margin, Rule, Traces
 from .exit_cost import ExitRun, exit_macs, run_exits
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MARGIN_STEP = 0.025  # between the thresholds that are simulated
 RULES = (Margin(0.1), Margin(0.2), Margin(0.3), Margin(0.4), Agreement(2), Agreement(3))  # that are run
@@ -161,8 +163,8 @@ def run_rows(runs: list[ExitRun], count: int) -> list[Row]:
     } for run in runs]
 
 
-def plot_agreement(rows: list[Row]) -> Figure:
-    figure = Figure(figsize=(6, 3.5), layout='constrained')
+def plot_agreement(rows: list[Row]) -> 'Figure':
+    figure = new_figure(6, 3.5)
     axes = figure.subplots()
     used = [row for row in rows if row['samples']]
     bars = axes.bar([row['agreeing decoders'] for row in used], [row['accuracy'] for row in used])
@@ -172,9 +174,9 @@ def plot_agreement(rows: list[Row]) -> Figure:
     return figure
 
 
-def plot_exits(simulated: list[Row], runs: list[ExitRun]) -> Figure:
+def plot_exits(simulated: list[Row], runs: list[ExitRun]) -> 'Figure':
     """Simulated curves over the thresholds, and, of the largest batch size, what was run."""
-    figure = Figure(figsize=(6, 4), layout='constrained')
+    figure = new_figure(6, 4)
     axes = figure.subplots()
     unit = 1e6 if runs else 1
     for rule in ('margin', 'agreement'):
@@ -193,10 +195,10 @@ def plot_exits(simulated: list[Row], runs: list[ExitRun]) -> Figure:
     return figure
 
 
-def plot_times(runs: list[ExitRun]) -> Figure:
+def plot_times(runs: list[ExitRun]) -> 'Figure':
     """A panel for each batch size."""
     sizes = sorted({run.batch_size for run in runs})
-    figure = Figure(figsize=(1 + 4.5 * len(sizes), 4), layout='constrained')
+    figure = new_figure(1 + 4.5 * len(sizes), 4)
     for axes, size in zip(figure.subplots(1, len(sizes), squeeze=False)[0], sizes):
         for kind, label in ((Margin, 'margin'), (Agreement, 'agreement'), (type(None), 'whole network')):
             points = [run for run in runs if run.batch_size == size and isinstance(run.rule, kind)]

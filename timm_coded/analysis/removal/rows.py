@@ -1,12 +1,14 @@
 """Rows and figure of what removing subNNs does."""
 from dataclasses import dataclass
-from typing import Sequence
+from typing import TYPE_CHECKING, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from ..findings import Row
+from ..findings import Row, new_figure
 from ..sampling import spread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 KINDS = ('active', 'inactive')
 
@@ -53,12 +55,12 @@ def block_rows(
     return rows
 
 
-def plot_removal(rows: Sequence[Row]) -> Figure:
+def plot_removal(rows: Sequence[Row]) -> 'Figure':
     """A panel for each block."""
     blocks = list(dict.fromkeys(row['block'] for row in rows))
     columns = min(3, len(blocks))
     lines = -(-len(blocks) // columns)
-    figure = Figure(figsize=(3.5 * columns + 1, 2.6 * lines + 0.6), layout='constrained')
+    figure = new_figure(3.5 * columns + 1, 2.6 * lines + 0.6)
     panels = figure.subplots(lines, columns, sharey=True, squeeze=False).flat
     for axes, block in zip(panels, blocks):
         for kind in KINDS:

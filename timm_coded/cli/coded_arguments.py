@@ -1,0 +1,54 @@
+"""What commands that make models take: their forms, and coded ones of another ratio than their own."""
+import argparse
+from typing import Any, Sequence
+
+from timm.utils import ParseKwargs
+
+from timm_coded.speed.forms import FORMS, coded_with
+from timm_coded.train.errors import UserError
+from timm_coded.train.flags import COUNT
+
+MODEL_HELP = "any of timm's or of timm_coded's; " + '; '.join(f'MODEL:{form}, {what}' for form, what in FORMS.items())
+
+
+class ModelKwargs(ParseKwargs):
+    """timm's, which answers a word without '=' in one line."""
+
+    def __call__(
+            self,
+            parser: argparse.ArgumentParser,
+            namespace: argparse.Namespace,
+            values: Any,
+            option_string: str | None = None,
+    ) -> None:
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except ValueError:
+            parser.error(f'{option_string} takes NAME=VALUE words, got {" ".join(values)}')
+
+
+def add_coded_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        'coded models only', 'as for train_xla.py; stock models beside them stay as they are')
+    group.add_argument('--num-active', type=COUNT, nargs='+', metavar='N_ACT',
+                       help='active subNNs of a class, a stage each; tables then have MODEL:num_active=32,32,16,4, '
+                            "which as MODEL sets it for this one alone; default: the model's own")
+    group.add_argument('--model-kwargs', nargs='+', default={}, action=ModelKwargs, metavar='NAME=VALUE',
+                       help='other arguments of the model, such as scheme_source=paper, or num_active of each block')
+
+
+def name_coded(models: Sequence[str], args: argparse.Namespace) -> list[str]:
+    """The models' names with what the flags say in those of the coded ones.
+
+    Raises:
+        UserError: the flags contradict each other, or no model is coded.
+    """
+    return coded_with(models, coded_arguments(args))
+
+
+def coded_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    if args.num_active is None:
+        return dict(args.model_kwargs)
+    if 'num_active' in args.model_kwargs:
+        raise UserError('--num-active and --model-kwargs both give num_active: leave one of them out')
+    return {'num_active': tuple(args.num_active), **args.model_kwargs}
