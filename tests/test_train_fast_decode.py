@@ -129,6 +129,17 @@ def test_decoded_pixels_are_pillows(subsampling, progressive):
             assert np.array_equal(simplejpeg.decode_jpeg(file.getvalue()), np.asarray(image))
 
 
+def test_resized_pixels_are_where_pillow_wants_them():
+    """In another order they are copied twice, which takes as long as the resize."""
+    orders = []
+    pixels = np.array(draw(64, 48, np.random.default_rng(0)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fast_decode.Image, 'fromarray', lambda array: orders.append(array.flags.c_contiguous))
+        for box in ((0, 0, 48, 64), (5, 3, 40, 50)):
+            fast_decode.resize(pixels, box, (32, 24), InterpolationMode.BICUBIC)
+    assert orders == [True, True]
+
+
 @pytest.mark.parametrize('size, bounds', [(160, (0.05, 2, 8)), (64, (1.5, 25, 50))])
 def test_pixels_of_photographs_differ_as_the_documentation_says(tmp_path, size, bounds):
     """Photographs have sharp edges, which the made images lack: scaled decoding differs more there."""

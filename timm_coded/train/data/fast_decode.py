@@ -130,7 +130,8 @@ def decode_part(
 def resize(pixels: Pixels, box: Box, size: tuple[int, int], interpolation: InterpolationMode) -> Image.Image:
     """The box of an image [H, W, 3], by PyTorch's vector code."""
     top, left, height, width = box
-    part = torch.from_numpy(pixels[None, top:top + height, left:left + width]).permute(0, 3, 1, 2)  # channels last
+    batch = pixels.reshape(1, *pixels.shape)  # whose stride, unlike that of pixels[None], tells PyTorch: channels last
+    part = torch.from_numpy(batch[:, top:top + height, left:left + width]).permute(0, 3, 1, 2)
     resized = interpolate(part, size, mode=interpolation.value, antialias=True, align_corners=False)
     return Image.fromarray(resized.permute(0, 2, 3, 1).numpy()[0])
 
