@@ -6,6 +6,7 @@ import pytest
 import torch
 from image_folder import make_image_folder
 from PIL import Image
+from PIL.JpegImagePlugin import get_sampling
 
 from timm_coded.speed.input import WAYS, Sizes, create, measure_rates, open_images, run_device, time_pass
 from timm_coded.speed.input_findings import rate_rows
@@ -82,10 +83,20 @@ def test_all_ways_have_their_turn_in_a_round_and_the_first_is_not_measured(folde
     assert turns[:6] == [(0, loader) for _, loader in turns[6:12]] and len(set(turns[:6])) == 6
 
 
-def test_rate_counts_the_images_of_a_pass(folder, monkeypatch):
-    times = iter([10.0, 14.0])
-    monkeypatch.setattr('timm_coded.speed.input.time.perf_counter', lambda: next(times))
-    assert time_pass([[torch.zeros(2)], [torch.zeros(6)]], 0) == 2.0
+class Loader(list):
+    """Batches of so many loader processes."""
+
+    def __init__(self, workers):
+        super().__init__([[torch.zeros(2)], [torch.zeros(6)]])
+        self.num_workers = workers
+
+
+@pytest.mark.parametrize('workers, expected', [(0, 4.0), (1, 2.0)])
+def test_rate_counts_the_images_of_a_pass_in_cpu_time_where_this_process_loads_alone(monkeypatch, workers, expected):
+    wall, own = iter([10.0, 14.0]), iter([5.0, 7.0])
+    monkeypatch.setattr('timm_coded.speed.input.time.perf_counter', lambda: next(wall))
+    monkeypatch.setattr('timm_coded.speed.input.time.process_time', lambda: next(own))
+    assert time_pass(Loader(workers), 0) == expected
 
 
 def test_ratios_are_taken_pair_by_pair_and_cores_from_the_rate_of_one():
@@ -114,12 +125,14 @@ def test_jpegs_have_imagenets_sizes_and_are_the_same_again(tmp_path):
     assert len({file.read_bytes() for file in (tmp_path / 'first').rglob('*.jpg')}) == 20
     for file in files:
         assert (tmp_path / 'first' / file.relative_to(tmp_path / 'again')).read_bytes() == file.read_bytes()
-    sizes = []
+    sizes, forms = [], []
     for file in files:
         with Image.open(file) as image:
             sizes.append(image.size)
-            assert (image.format, image.mode, image.layer[0][1:3]) == ('JPEG', 'RGB', (2, 2))  # 4:2:0
-    assert sorted(sizes) == sorted(SIZES) and 85e3 < np.mean([file.stat().st_size for file in files]) < 135e3
+            assert (image.format, image.mode) == ('JPEG', 'RGB')
+            forms.append(get_sampling(image))
+    assert sorted(forms) == 18 * [0] + 2 * [2]  # 4:4:4 and 4:2:0
+    assert sorted(sizes) == sorted(SIZES) and 95e3 < np.mean([file.stat().st_size for file in files]) < 125e3
 
 
 class SlowStart:

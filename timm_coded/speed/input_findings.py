@@ -46,7 +46,7 @@ def measure_input(
         tables=[
             Table('input', 'Measured (stopwatch): images/s, median of the rounds, and ratios pair by pair',
                   [row for count in workers for row in rate_rows(rates[count], count, device_rate)]),
-            Table('input-parts', 'Measured (stopwatch): milliseconds of an image in one process, median of '
+            Table('input-parts', 'Measured (CPU time): milliseconds of an image in one process, median of '
                   f'{PARTS_ROUNDS} rounds', parts),
             Table('input-overlap', "Measured (stopwatch), the device simulated by sleeping: does it wait for input?",
                   overlap),
@@ -57,7 +57,7 @@ def measure_input(
             f'{images}: training at {sizes.train} pixels (random resized crop, flip, rand-m7-mstd0.5-inc1, erasing), '
             f'evaluation at {sizes.eval}; batches of {sizes.batch}, {rounds} rounds in which all ways have their turn.',
             *(f'{way}: {text}.' for way, text in WAYS.items()),
-            'A core is a loader process, or this one for 0 workers.',
+            'A core is a loader process, or this one for 0 workers, which is measured in its own CPU time.',
         ],
     )
 

@@ -1,35 +1,37 @@
 """`--fast-decode`: JPEG files to crops in less time, with nearly the same pixels.
 
-libjpeg-turbo decodes into a tensor, without Pillow's copies of the image, and PyTorch's vector code resizes its crop. A
-crop of at least twice the size that is wanted is decoded at 1/2, 1/4 or 1/8 of the scale, as far as it stays as large
-as wanted. The crop is the one that timm draws, by the same random numbers.
+libjpeg-turbo decodes into an array, without Pillow's copies of the image, to the same pixels, and PyTorch's vector code
+resizes the crop, with another rounding. A crop of at least four times the size that is wanted is decoded at 1/4 or 1/8
+of the scale; at 1/2, where reading the code still takes most of the time, that gains nothing. The crop is the one that
+timm draws, by the same random numbers.
 """
 import argparse
 import contextlib
 import io
 import random
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, UnidentifiedImageError
 from timm.data import RandomResizedCropAndInterpolation
-from torchvision.io import ImageReadMode, decode_jpeg
+from torch.nn.functional import interpolate
 from torchvision.transforms import Compose, InterpolationMode, Resize
-from torchvision.transforms import functional as pillow
-from torchvision.transforms.v2 import functional as tensors
+from torchvision.transforms.functional import resized_crop
 
 from ..errors import UserError
 from .image_set import ImageSet
 from .rgb import to_rgb
 
-FACTORS = (8, 4, 2)  # that libjpeg-turbo scales down by while it decodes
+FACTORS = (8, 4)  # that libjpeg-turbo scales down by while it decodes
 PILLOW_FILTERS = {  # of what PyTorch has for bytes
     InterpolationMode.BILINEAR: Image.Resampling.BILINEAR,
     InterpolationMode.BICUBIC: Image.Resampling.BICUBIC,
 }
 
 Box = tuple[int, int, int, int]  # top, left, height, width
+Pixels = npt.NDArray[np.uint8]
 
 
 class Unreadable(Exception):
@@ -97,38 +99,68 @@ def decode_box(image: Encoded, box: Box, size: tuple[int, int], interpolation: I
     """
     try:
         if image.header.format == 'JPEG' and image.header.mode == 'RGB':
-            for factor in FACTORS:
-                if box[2] >= factor * size[0] and box[3] >= factor * size[1]:
-                    return decode_scaled(image.header, box, size, interpolation, factor)
-            with contextlib.suppress(RuntimeError):
-                return decode_whole(image.content, box, size, interpolation)
+            factor = next((factor for factor in FACTORS if min(box[2] / size[0], box[3] / size[1]) >= factor), 1)
+            with contextlib.suppress(ValueError):
+                return decode_part(image, box, size, interpolation, factor)
         whole = to_rgb(image.header)
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
         raise Unreadable(str(error) or type(error).__name__) from error
-    return pillow.resized_crop(whole, *box, size, interpolation)
+    return resized_crop(whole, *box, size, interpolation)
 
 
-def decode_whole(
-        content: bytes, box: Box, size: tuple[int, int], interpolation: InterpolationMode) -> Image.Image:
-    """Raises RuntimeError if it is damaged."""
-    pixels = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)  # [3, H, W]
-    pixels = tensors.resized_crop(pixels, *box, list(size), interpolation, antialias=True)
-    return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
-
-
-def decode_scaled(
-        image: Image.Image,
+def decode_part(
+        image: Encoded,
         box: Box,
         size: tuple[int, int],
         interpolation: InterpolationMode,
         factor: int,
 ) -> Image.Image:
-    """Decodes at 1/factor of the scale; the box is scaled with the image, to parts of pixels."""
+    """Decodes at 1/factor of the scale, and resizes.
+
+    Raises:
+        ValueError: the file is damaged, or of a form that libjpeg-turbo does not know.
+    """
+    width, height = image.header.size
+    pixels = decoder().decode_jpeg(image.content, min_height=-(-height // factor), min_width=-(-width // factor))
+    if factor == 1:
+        return resize(pixels, box, size, interpolation)
+    return resize_scaled(pixels, box, size, interpolation, factor)
+
+
+def resize(pixels: Pixels, box: Box, size: tuple[int, int], interpolation: InterpolationMode) -> Image.Image:
+    """The box of an image [H, W, 3], by PyTorch's vector code."""
     top, left, height, width = box
-    full_width, full_height = image.size
-    image.draft('RGB', (full_width // factor, full_height // factor))
+    batch = pixels.reshape(1, *pixels.shape)  # whose stride, unlike that of pixels[None], tells PyTorch: channels last
+    part = torch.from_numpy(batch[:, top:top + height, left:left + width]).permute(0, 3, 1, 2)
+    resized = interpolate(part, size, mode=interpolation.value, antialias=True, align_corners=False)
+    return Image.fromarray(resized.permute(0, 2, 3, 1).numpy()[0])
+
+
+def resize_scaled(
+        pixels: Pixels,
+        box: Box,
+        size: tuple[int, int],
+        interpolation: InterpolationMode,
+        factor: int,
+) -> Image.Image:
+    """The box, in the coordinates of the full scale, of a scaled image: to parts of pixels, as only Pillow can."""
+    top, left, height, width = box
+    image = Image.fromarray(pixels)
     right, bottom = min((left + width) / factor, image.width), min((top + height) / factor, image.height)
     return image.resize(size[::-1], PILLOW_FILTERS[interpolation], (left / factor, top / factor, right, bottom))
+
+
+def decoder() -> Any:
+    """simplejpeg, which brings its own libjpeg-turbo.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import simplejpeg
+    except ImportError:
+        raise UserError("--fast-decode needs simplejpeg: pip install 'timm_coded[fast]'") from None
+    return simplejpeg
 
 
 def decode_fast(args: argparse.Namespace, transform: Compose, dataset: ImageSet) -> Compose:
@@ -141,7 +173,7 @@ def decode_fast(args: argparse.Namespace, transform: Compose, dataset: ImageSet)
         name = '--synthetic' if args.synthetic else f'--dataset {args.dataset}'
         raise UserError(f'--fast-decode is for image files, and {name} gives images that are decoded already: leave it '
                         'out')
-    check_decoder()
+    decoder()  # to hear of it before anything is read
     first, *rest = transform.transforms
     if isinstance(first, RandomResizedCropAndInterpolation):
         fast: FastCrop | FastResize = FastCrop(first)
@@ -155,14 +187,3 @@ def decode_fast(args: argparse.Namespace, transform: Compose, dataset: ImageSet)
                         f'{fast.interpolations[0].value}: change --train-interpolation or --interpolation, or leave it '
                         'out')
     return Compose([fast, *rest])
-
-
-def check_decoder() -> None:
-    """Raises UserError if this torchvision cannot decode JPEG files at all: it would seem as if all were damaged."""
-    file = io.BytesIO()
-    Image.new('RGB', (8, 8)).save(file, 'JPEG')
-    try:
-        decode_whole(file.getvalue(), (0, 0, 8, 8), (8, 8), InterpolationMode.BILINEAR)
-    except RuntimeError as error:
-        raise UserError(f'--fast-decode: this torchvision was built without libjpeg ({error}): install one of '
-                        'pip, or leave it out') from error
