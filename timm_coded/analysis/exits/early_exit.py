@@ -151,8 +151,8 @@ class Traces:
             words = torch.tensor(outputs.codewords[block])
             for start in range(0, shape[0], CHUNK):  # scores of all classes for all samples at once may not fit
                 rows = slice(start, start + CHUNK)
-                decoded[rows, index], self.margins[rows, index] = decode_with_margin(
-                    torch.from_numpy(outputs.energies[block][rows]), words)
+                classes, margins = decode_with_margin(torch.from_numpy(outputs.energies[block][rows]), words)
+                decoded[rows, index], self.margins[rows, index] = classes.numpy(), margins.numpy()
         self.classes = np.concatenate((decoded, outputs.predictions[:, None]), 1)
         self.runs = np.ones_like(decoded)
         for index in range(1, decoded.shape[1]):
