@@ -1,8 +1,10 @@
 """What `timm-coded push` puts into a folder or on the Hub is the checkpoint's model, and its card tells the truth."""
+import copy
 import os
 import re
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import huggingface_hub
@@ -12,6 +14,7 @@ import torch
 import yaml
 from cutting import random_model
 from fake_hub import READ_ONLY, TOKEN, FakeHub
+from timm.models import save_for_hf
 
 import timm_coded
 from timm_coded.cli import main
@@ -174,7 +177,8 @@ def test_card_has_the_metrics_of_its_epoch_and_the_schemes(checkpoint, trained, 
     card = card_of(tmp_path / 'digits')
     result, = card.data.eval_results
     assert result.metric_value == 0.9125 and (result.dataset_name, result.dataset_split) == ('digits', 'validation')
-    assert card.data.license == 'cc-by-4.0' and card.data.library_name == 'timm'
+    assert card.data.license == 'cc-by-4.0' and card.data.library_name == 'timm' and card.data.datasets is None
+    assert card.data.model_name == 'digits' and card.data.pipeline_tag == 'image-classification'
     lines = card.text.splitlines()
     assert '| top-1, % | 91.25 |' in lines and '| top-5, % | 99.50 |' in lines and '| class loss | 0.2500 |' in lines
     assert '| top-1 of the early decoder of layer2.0, % | 71.50 |' in lines
@@ -196,10 +200,19 @@ def test_moving_average_is_pushed_with_its_own_metrics(checkpoint, tmp_path):
         assert torch.equal(loaded(IMAGES), random_model(seed=1)(IMAGES))
 
 
-def test_best_epoch_is_told_to_be_chosen(changed, tmp_path):
-    push(changed('model_best.pth.tar', {'initial_checkpoint': '/home/me/stock.pth'}), '--folder', tmp_path / 'digits')
+def test_images_of_the_hub_are_named_as_there(changed, tmp_path):
+    push(changed(args={'dataset': 'hfds/user/pets', 'val_split': 'test'}), '--folder', tmp_path / 'pets')
+    card = card_of(tmp_path / 'pets')
+    result, = card.data.eval_results
+    assert card.data.datasets == ['user/pets'] and result.dataset_type == 'user/pets' and result.dataset_split == 'test'
+    assert "on the split 'test' of `hfds/user/pets`" in card.text
+
+
+@pytest.mark.parametrize('start', ['/home/me/stock.pth', 'C:\\home\\me\\stock.pth'])
+def test_best_epoch_is_told_to_be_chosen(changed, tmp_path, start):
+    push(changed('model_best.pth.tar', {'initial_checkpoint': start}), '--folder', tmp_path / 'digits')
     text = card_of(tmp_path / 'digits').text
-    assert 'chosen for its accuracy' in text and '`stock.pth`' in text and '/home/me' not in text
+    assert 'chosen for its accuracy' in text and '`stock.pth`' in text and 'home' not in text
 
 
 def test_weights_of_mid_epoch_have_no_metrics(changed, tmp_path):
@@ -207,6 +220,20 @@ def test_weights_of_mid_epoch_have_no_metrics(changed, tmp_path):
     card = card_of(tmp_path / 'digits')
     assert 'middle of an epoch' in card.text and '5 steps of epoch 3' in card.text
     assert not card.data.eval_results and 'No accuracy of these weights is known' in card.text
+
+
+def test_uneven_schemes_are_told_with_their_figures(changed, trained, tmp_path):
+    words = {num_active: torch.zeros(10, 10, dtype=torch.bool) for num_active in (3, 5)}
+    for num_active, table in words.items():
+        for word, places in zip(table, combinations(range(10), num_active)):
+            word[list(places)] = True
+    state = trained.model.state_dict()
+    path = changed(state_dict=state | {
+        name: words[int(value[0].sum())].to(value.dtype) for name, value in state.items() if 'codewords' in name})
+    assert push(path, '--folder', tmp_path / 'digits') == 0
+    # 0 1 2 to 0 1 9, 0 2 3, 0 2 4: the first eight are 2 apart, the last two so from each other and from two of those
+    assert ('| 3/10 | layer3.0 | 10 | 2 (no scheme has more than 4) | 33 | 1 to 10 |'
+            in card_of(tmp_path / 'digits').text.splitlines())
 
 
 def test_scheme_files_go_with_the_model(changed, trained, tmp_path, caplog):
@@ -257,10 +284,58 @@ def test_weights_of_any_model_of_timm_can_be_pushed(tmp_path, name):
     with torch.no_grad():
         assert torch.equal(loaded(images), model(images))
     assert loaded.pretrained_cfg['label_names'] == ['cat', 'dog', 'Kūh']
-    text = card_of(tmp_path / 'net').text
+    card = card_of(tmp_path / 'net')
+    text = card.text
+    assert ('coded-resnext' in card.data.tags) == name.startswith('coded') and 'timm' in card.data.tags
+    assert '- classes: 3: cat, dog, Kūh\n' in text and 'use_test_size' not in text
     assert 'Not known: the file of the weights does not tell' in text and 'No accuracy' in text
-    assert ('Coding schemes' in text) == name.startswith('coded') and ('timm_coded' in text) == (name != 'resnet10t')
+    for words in 'Coding schemes', 'forward_energies', 'figures of the paper':
+        assert (words in text) == name.startswith('coded')
+    for words in 'timm_coded', 'import timm, torch, timm_coded':
+        assert (words in text) == (name != 'resnet10t')
     assert not (tmp_path / 'net' / 'recipe.yaml').exists()
+
+
+def test_card_names_ten_classes_at_most(tmp_path):
+    torch.save(timm.create_model('resnet10t', num_classes=11).state_dict(), tmp_path / 'net.pth')
+    (tmp_path / 'names.txt').write_text('\n'.join('abcdefghijk'))
+    push(tmp_path / 'net.pth', '--model', 'resnet10t', '--folder', tmp_path / 'net', '--class-names',
+         tmp_path / 'names.txt')
+    assert '- classes: 11: a, b, c, d, e, f, g, h, i, j, ...\n' in card_of(tmp_path / 'net').text
+
+
+def other_weights(model, folder, **options):
+    twin = copy.deepcopy(model)
+    twin.conv1.weight.data[0] += 1e-3
+    save_for_hf(twin, folder, **options)
+
+
+def other_codewords(model, folder, **options):
+    twin = copy.deepcopy(model)
+    twin.codewords('layer2.0').copy_(twin.codewords('layer2.0').roll(1, 0))
+    save_for_hf(twin, folder, **options)
+
+
+def other_function(model, folder, model_args, **options):
+    save_for_hf(model, folder, model_args={**model_args, 'act_layer': 'gelu'}, **options)
+
+
+def other_model(model, folder, model_args, **options):
+    save_for_hf(timm.create_model('resnet10t', num_classes=10), folder, **options)
+
+
+@pytest.mark.parametrize('save', [other_weights, other_codewords, other_function, other_model])
+def test_folder_that_timm_loads_as_another_model_is_told(checkpoint, tmp_path, capsys, monkeypatch, save):
+    monkeypatch.setattr('timm_coded.hub.folder.save_for_hf', save)
+    assert push(checkpoint, '--folder', tmp_path / 'net') == 2
+    assert 'does not load from' in capsys.readouterr().err
+
+
+def test_model_in_the_folder_at_hand_has_its_name(checkpoint, tmp_path, monkeypatch):
+    (tmp_path / 'digits').mkdir()
+    monkeypatch.chdir(tmp_path / 'digits')
+    assert push(checkpoint, '--folder', '.') == 0
+    assert card_of('.').text.lstrip().startswith('# digits\n')
 
 
 def test_pushing_again_renews_the_card_unless_it_is_to_be_kept(hub, checkpoint):

@@ -62,6 +62,37 @@ def test_stems_of_other_layers_stay_as_they_are(options):
     torch.testing.assert_close(packed, unpack_grouped_convs(model)(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize('change, pools_first', [
+    (lambda model: setattr(model.conv1, 'padding_mode', 'circular'), False),
+    (lambda model: model.conv1.register_parameter('bias', nn.Parameter(torch.randn(64).double())), False),
+    (lambda model: setattr(model, 'bn1', nn.BatchNorm2d(64, affine=False).double()), False),
+    (lambda model: setattr(model, 'bn1', nn.BatchNorm2d(64, track_running_stats=False).double()), False),
+    (lambda model: setattr(model.bn1, 'momentum', None), False),
+    (lambda model: setattr(model, 'conv1', nn.Conv2d(3, 64, 3, dilation=2, bias=False).double()), True),
+    (lambda model: setattr(model.bn1, 'eps', 0.5), True),
+], ids=['circular', 'bias', 'no weights', 'no statistics', 'mean of all batches', 'dilation', 'epsilon'])
+@pytest.mark.parametrize('training', [False, True])
+def test_stems_that_differ_in_a_detail_give_what_their_layers_give(change, pools_first, training):
+    one_by_one = build()
+    change(one_by_one)
+    pooled = pack_grouped_convs(copy.deepcopy(one_by_one))
+    x = torch.randn(2, 3, 31, 34, dtype=torch.float64)
+    assert pooled.can_pool_first(x) == pools_first
+    for model in (one_by_one, pooled):
+        model.train(training)
+    torch.testing.assert_close(pooled.forward_stem(x), one_by_one.forward_stem(x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(pooled.bn1.state_dict(), one_by_one.bn1.state_dict(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.filterwarnings('ignore:.*one value per channel')
+def test_statistics_of_equal_pixels_have_no_negative_variance():
+    model = pack_grouped_convs(build().float()).train()
+    x = torch.full((2, 3, 32, 32), 1e3)  # the mean of squares less the square of the mean is rounded to either sign
+    model.conv1.padding = 0, 0
+    assert model.can_pool_first(x) and torch.isfinite(model.forward_stem(x)).all()
+    assert (model.bn1.running_var >= 0).all()
+
+
 def test_layers_that_are_replaced_after_packing_are_called():
     model = pack_grouped_convs(build().float().train())
     nn.SyncBatchNorm.convert_sync_batchnorm(model)
