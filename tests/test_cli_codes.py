@@ -93,6 +93,15 @@ def test_output_that_cannot_be_written_is_told_before_the_search(tmp_path, capsy
         assert message in err and str(tmp_path) in err and err.count('\n') == 1
 
 
+def test_file_or_folder_that_may_not_be_written_is_told_before_the_search(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('timm_coded.cli.codes.coding_scheme', lambda *args, **kwargs: pytest.fail('worked first'))
+    (tmp_path / 'old.txt').touch()
+    for path, locked in ((tmp_path / 'old.txt', tmp_path / 'old.txt'), (tmp_path / 'new.txt', tmp_path)):
+        monkeypatch.setattr('os.access', lambda asked, mode: asked != locked)  # root may write everywhere
+        assert main([*SIZES, '--output', str(path)]) == 2
+        assert capsys.readouterr().err == f'timm-coded codes: no permission to write {path}\n'
+
+
 def test_errors_while_writing_are_told(tmp_path, capsys, monkeypatch):
     def fail(self, path):
         raise OSError(28, 'No space left on device', str(path))
