@@ -44,7 +44,7 @@ def test_rounded_to_bfloat16_the_values_are_the_modules_own():
     x = torch.randn(2, 3, 32, 32)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         expected = model.forward_stem(x)
-        pack_grouped_convs(model)
+        assert pack_grouped_convs(model).can_pool_first(x)
         actual = model.forward_stem(x)
     assert actual.dtype == expected.dtype == torch.bfloat16
     # scale and shift are made in another order than in the batch norm: at most one step of bfloat16
