@@ -52,6 +52,16 @@ def test_rounded_to_bfloat16_the_values_are_the_modules_own():
     assert (actual == expected).float().mean() > 0.95
 
 
+def test_statistics_of_bfloat16_pixels_are_summed_in_float32():
+    one_by_one = build().float().train()
+    pooled = pack_grouped_convs(copy.deepcopy(one_by_one))
+    x = torch.randn(4, 3, 32, 32)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        for model in (one_by_one, pooled):
+            model.forward_stem(x)
+    torch.testing.assert_close(pooled.bn1.state_dict(), one_by_one.bn1.state_dict(), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize('options', [{'stem_type': 'deep'}, {'stem_type': 'conv3x3'}, {'aa_layer': BlurPool2d},
                                      {'replace_stem_pool': True}, {'act_layer': 'gelu'}])
 def test_stems_of_other_layers_stay_as_they_are(options):
