@@ -16,7 +16,7 @@ def build():
     model = timm.create_model('coded_resnext50_32x4d', num_classes=10)
     nn.init.normal_(model.bn1.weight)  # about half of them negative
     nn.init.normal_(model.bn1.bias)
-    model.bn1.weight.data[0] = 0.
+    model.bn1.weight.data[0], model.bn1.bias.data[0] = 0., 0.5
     nn.init.normal_(model.bn1.running_mean)
     nn.init.uniform_(model.bn1.running_var, 0.5, 2.)
     return model.double()
@@ -33,6 +33,7 @@ def test_output_gradients_and_running_statistics_are_those_of_the_modules(traini
         y = model.forward_stem(x)
         (y * torch.arange(y.numel()).reshape(y.shape).sin()).sum().backward()
         bn = model.bn1
+        assert bn.weight.grad[0] != 0, 'which pixel of equal ones it is of may differ, but it learns'
         results.append([y, x.grad, model.conv1.weight.grad, bn.weight.grad[1:], bn.bias.grad[1:], bn.running_mean,
                         bn.running_var, bn.num_batches_tracked])
     for ours, theirs in zip(*results, strict=True):
@@ -54,8 +55,9 @@ def test_rounded_to_bfloat16_the_values_are_the_modules_own():
 
 def test_statistics_of_bfloat16_pixels_are_summed_in_float32():
     one_by_one = build().float().train()
+    one_by_one.bn1.momentum = 1.  # the running statistics are those of the last batch
     pooled = pack_grouped_convs(copy.deepcopy(one_by_one))
-    x = torch.randn(4, 3, 32, 32)
+    x = torch.randn(4, 3, 32, 32) + 2
     with torch.autocast('cpu', dtype=torch.bfloat16):
         for model in (one_by_one, pooled):
             model.forward_stem(x)
