@@ -18,9 +18,11 @@ from timm.models import save_for_hf
 
 import timm_coded
 from timm_coded.cli import main
+from timm_coded.hub import Card, Source, save_folder
 from timm_coded.models import early_decode
 from timm_coded.train.args import parse_args
 from timm_coded.train.checkpoint import Checkpoints
+from timm_coded.train.errors import UserError
 from timm_coded.train.trained import load_trained
 
 pytestmark = [
@@ -184,6 +186,7 @@ def test_card_has_the_metrics_of_its_epoch_and_the_schemes(checkpoint, trained, 
     assert '| top-1 of the early decoder of layer2.0, % | 71.50 |' in lines
     assert '| top-1 of the early decoder of layer3.0, % | 83.75 |' in lines
     assert '| coding loss, all blocks | 0.1250 |' in lines and '92.50' not in card.text
+    assert f'- classes: 10: {", ".join(trained.images().class_names)}' in lines and 'started from' not in card.text
     assert 'after epoch 3' in card.text and 'seed 42' in card.text and 'chosen for its accuracy' not in card.text
     # the paper's figures for these sizes
     assert '| 5/10 | layer2.0 | 10 | 4 (no scheme has more than 4) | 10 | 5 to 5 |' in lines
@@ -222,6 +225,12 @@ def test_weights_of_mid_epoch_have_no_metrics(changed, tmp_path):
     assert not card.data.eval_results and 'No accuracy of these weights is known' in card.text
 
 
+def test_epoch_that_the_history_lacks_has_no_metrics(changed, tmp_path):
+    push(changed(history=[]), '--folder', tmp_path / 'digits')
+    text = card_of(tmp_path / 'digits').text
+    assert 'None are known: the file of the weights does not tell' in text and 'those after 3 epochs' in text
+
+
 def test_uneven_schemes_are_told_with_their_figures(changed, trained, tmp_path):
     words = {num_active: torch.zeros(10, 10, dtype=torch.bool) for num_active in (3, 5)}
     for num_active, table in words.items():
@@ -243,7 +252,9 @@ def test_scheme_files_go_with_the_model(changed, trained, tmp_path, caplog):
     assert push(path, '--folder', tmp_path / 'digits') == 0
     loaded = timm.create_model(f'local-dir:{tmp_path / "digits"}', pretrained=True)
     assert all(torch.equal(loaded.state_dict()[name], value) for name, value in words.items())
-    recipe = yaml.safe_load((tmp_path / 'digits' / 'recipe.yaml').read_text())
+    text = (tmp_path / 'digits' / 'recipe.yaml').read_text()
+    assert text in card_of(tmp_path / 'digits').text
+    recipe = yaml.safe_load(text)
     assert sorted(recipe['scheme_source']) == ['codewords_3of10.txt', 'codewords_5of10.txt']
     files = [str(tmp_path / 'digits' / name) for name in recipe['scheme_source']]
     again = timm.create_model('coded_resnext11_10x11d', scheme_source=files)
@@ -269,7 +280,8 @@ def test_size_of_the_evaluation_goes_with_it(changed, tmp_path):
     config = timm.data.resolve_model_data_config(loaded, use_test_size=True)
     assert config['input_size'] == (3, 16, 16)
     assert timm.data.resolve_model_data_config(loaded)['input_size'] == (3, 8, 8)
-    assert 'use_test_size=True' in card_of(tmp_path / 'digits').text
+    text = card_of(tmp_path / 'digits').text
+    assert 'use_test_size=True' in text and '- images: RGB, 8 pixels, 16 in the evaluation, mean (' in text
 
 
 @pytest.mark.parametrize('name', ['resnext11_10x11d', 'resnet10t', 'coded_resnext11_10x11d'])
@@ -329,6 +341,13 @@ def test_folder_that_timm_loads_as_another_model_is_told(checkpoint, tmp_path, c
     monkeypatch.setattr('timm_coded.hub.folder.save_for_hf', save)
     assert push(checkpoint, '--folder', tmp_path / 'net') == 2
     assert 'does not load from' in capsys.readouterr().err
+
+
+def test_folder_with_something_in_it_is_left_alone(tmp_path):
+    (tmp_path / 'mine').touch()
+    with pytest.raises(UserError, match='is there already'):
+        save_folder(random_model(), Card('net', 'local-dir:net', 'mit', Source('net.pth'), {}), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ['mine']
 
 
 def test_model_in_the_folder_at_hand_has_its_name(checkpoint, tmp_path, monkeypatch):
@@ -414,4 +433,5 @@ def test_class_names_that_are_no_longer_to_be_had_are_told(changed, tmp_path, ca
     assert 'without class names, as' in capsys.readouterr().err
     loaded = timm.create_model(f'local-dir:{tmp_path / "net"}', pretrained=True)
     assert 'label_names' not in loaded.pretrained_cfg
-    assert "the run's own image folders" in card_of(tmp_path / 'net').text
+    text = card_of(tmp_path / 'net').text
+    assert "the run's own image folders" in text and '- classes: 10\n' in text and 'label_names' not in text
