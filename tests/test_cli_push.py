@@ -34,6 +34,7 @@ IMAGES = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 # as a user does it, with nothing of this machine but the Hub
 LOAD = '''
 import sys, timm, timm_coded, torch
+torch.set_num_threads(1)  # as in this process: more of them sum in another order
 model = timm.create_model(sys.argv[1], pretrained=True).eval()
 logits, energies = model.forward_energies(torch.load(sys.argv[2]))
 words = {name: value for name, value in model.state_dict().items() if name.startswith('codewords_')}
@@ -143,6 +144,7 @@ def test_folder_is_loaded_by_timm_and_its_code_example_runs(checkpoint, trained,
     assert push(checkpoint, '--folder', folder) == 0
     out, err = capsys.readouterr()
     assert err == '' and f'local-dir:{folder}' in out
+    assert f'written: {folder}: README.md, config.json, model.safetensors, recipe.yaml; ' in out
     loaded = timm.create_model(f'local-dir:{folder}', pretrained=True).eval()
     with torch.no_grad():
         assert_same_model(*loaded.forward_energies(IMAGES), trained.model)
@@ -272,6 +274,14 @@ def test_other_schemes_are_made_again_without_a_word(tmp_path, caplog, source):
     assert all(torch.equal(loaded.codewords(block), model.codewords(block)) for block in model.coded_blocks)
     warned = 'differs from the model' in caplog.text
     assert warned == (source == 'search')  # which is not searched for again: that can take minutes
+
+
+def test_search_that_made_the_codewords_is_gone_through_again(changed, tmp_path, caplog):
+    model = timm.create_model('coded_resnext11_10x11d', scheme_source='search')
+    push(changed(args={'scheme_source': 'search'}, state_dict=model.state_dict()), '--folder', tmp_path / 'net')
+    loaded = timm.create_model(f'local-dir:{tmp_path / "net"}', pretrained=True)
+    assert all(torch.equal(loaded.codewords(block), model.codewords(block)) for block in model.coded_blocks)
+    assert 'differs from the model' not in caplog.text
 
 
 def test_size_of_the_evaluation_goes_with_it(changed, tmp_path):
