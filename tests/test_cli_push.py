@@ -14,11 +14,12 @@ import torch
 import yaml
 from cutting import random_model
 from fake_hub import READ_ONLY, TOKEN, FakeHub
+from timm.data import resolve_model_data_config
 from timm.models import save_for_hf
 
 import timm_coded
 from timm_coded.cli import main
-from timm_coded.hub import Card, Source, save_folder
+from timm_coded.hub import Card, Source, model_card, read_source, save_folder
 from timm_coded.models import early_decode
 from timm_coded.train.args import parse_args
 from timm_coded.train.checkpoint import Checkpoints
@@ -211,6 +212,26 @@ def test_images_of_the_hub_are_named_as_there(changed, tmp_path):
     result, = card.data.eval_results
     assert card.data.datasets == ['user/pets'] and result.dataset_type == 'user/pets' and result.dataset_split == 'test'
     assert "on the split 'test' of `hfds/user/pets`" in card.text
+
+
+def test_metrics_are_those_of_the_weights_that_are_taken(checkpoint):
+    assert read_source(checkpoint, None, use_ema=False).metrics() == {
+        'loss': 0.25, 'top1': 91.25, 'top5': 99.5, 'coding_loss': 0.125, 'decoder_layer2.0': 71.5,
+        'decoder_layer3.0': 83.75}
+    assert read_source(checkpoint, None, use_ema=True).metrics() == {
+        'loss': 0.5, 'top1': 92.5, 'decoder_layer2.0': 74.5}
+
+
+def test_flag_that_there_no_longer_is_is_left_out_of_the_recipe(changed, tmp_path):
+    assert push(changed(args={'flag_of_old': 3}), '--folder', tmp_path / 'digits') == 0
+    assert 'flag_of_old' not in (tmp_path / 'digits' / 'recipe.yaml').read_text()
+
+
+def test_blocks_of_one_scheme_share_a_row():
+    model = timm.create_model('coded_resnext29_10x11d')
+    text = model_card(model, Card('net', 'local-dir:net', 'mit', Source('net.pth'), resolve_model_data_config(model)))
+    rows = [line.split(' | ')[1] for line in text.splitlines() if '/10 | ' in line]
+    assert rows == ['layer2.0, layer2.1, layer2.2', 'layer3.0, layer3.1, layer3.2']
 
 
 @pytest.mark.parametrize('start', ['/home/me/stock.pth', 'C:\\home\\me\\stock.pth'])
