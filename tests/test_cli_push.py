@@ -214,12 +214,13 @@ def test_images_of_the_hub_are_named_as_there(changed, tmp_path):
     assert "on the split 'test' of `hfds/user/pets`" in card.text
 
 
-def test_metrics_are_those_of_the_weights_that_are_taken(checkpoint):
+def test_metrics_are_those_of_the_weights_that_are_taken(checkpoint, changed):
     assert read_source(checkpoint, None, use_ema=False).metrics() == {
         'loss': 0.25, 'top1': 91.25, 'top5': 99.5, 'coding_loss': 0.125, 'decoder_layer2.0': 71.5,
         'decoder_layer3.0': 83.75}
     assert read_source(checkpoint, None, use_ema=True).metrics() == {
         'loss': 0.5, 'top1': 92.5, 'decoder_layer2.0': 74.5}
+    assert read_source(changed(epoch=1), None, use_ema=False).metrics()['top1'] == 93
 
 
 def test_flag_that_there_no_longer_is_is_left_out_of_the_recipe(changed, tmp_path):
@@ -396,6 +397,11 @@ def test_pushing_again_renews_the_card_unless_it_is_to_be_kept(hub, checkpoint):
     assert b'"license": "mit"' in hub.files('tester/digits')['config.json']
     assert push(checkpoint, 'digits') == 0
     assert b'# digits' in hub.files('tester/digits')['README.md'] and len(hub.repos['tester/digits']['commits']) == 3
+
+
+def test_card_that_is_to_be_kept_is_made_where_there_is_none(hub, checkpoint):
+    assert push(checkpoint, 'tester/digits', '--keep-card') == 0
+    assert b'# digits' in hub.files('tester/digits')['README.md'] and not hub.repos['tester/digits']['private']
 
 
 def test_folder_and_hub_get_the_same_files(hub, checkpoint, tmp_path):
