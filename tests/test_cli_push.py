@@ -435,6 +435,17 @@ def test_what_the_hub_refuses_is_one_line(hub, checkpoint, monkeypatch, capsys, 
     assert message in err and len(err.splitlines()) == 1 and out == '' and not hub.repos
 
 
+def test_failed_upload_is_told_with_its_cause(hub, checkpoint, monkeypatch, capsys):
+    def fail(self, **options):
+        raise RuntimeError('the upload failed') from OSError('the storage is full')
+
+    monkeypatch.setattr(huggingface_hub.HfApi, 'upload_folder', fail)
+    assert push(checkpoint, 'digits') == 2
+    err = capsys.readouterr().err
+    assert 'cannot push to tester/digits' in err and 'the upload failed' in err and 'the storage is full' in err
+    assert len(err.splitlines()) == 1
+
+
 @pytest.mark.parametrize('args, message', [
     ([], 'where to? Give REPO_ID, for the Hub, or --folder FOLDER'),
     (['--folder', 'full'], '--folder full is there already'),
