@@ -435,6 +435,16 @@ def test_what_the_hub_refuses_is_one_line(hub, checkpoint, monkeypatch, capsys, 
     assert message in err and len(err.splitlines()) == 1 and out == '' and not hub.repos
 
 
+def test_folder_and_hub_are_tried_before_the_checkpoint_is_read(hub, checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('timm_coded.cli.push.open_trained', lambda args: pytest.fail('read first'))
+    (tmp_path / 'full').mkdir()
+    (tmp_path / 'full' / 'file').touch()
+    assert push(checkpoint, '--folder', tmp_path / 'full') == 2
+    monkeypatch.setenv('HF_TOKEN', 'hf_wrong')
+    assert push(checkpoint, 'digits') == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
 def test_failed_upload_is_told_with_its_cause(hub, checkpoint, monkeypatch, capsys):
     def fail(self, **options):
         raise RuntimeError('the upload failed') from OSError('the storage is full')
@@ -453,6 +463,7 @@ def test_failed_upload_is_told_with_its_cause(hub, checkpoint, monkeypatch, caps
     (['--folder', 'new', '--private'], '--private and --keep-card are of a repository'),
     (['--folder', 'new', '--keep-card'], '--private and --keep-card are of a repository'),
     (['--folder', 'new', '--license', 'My own'], "expected the Hub's name of a licence"),
+    (['--folder', 'new', '--license', '.mit'], "expected the Hub's name of a licence"),
     (['--folder', 'new', '--class-names', 'none.txt'], 'cannot read --class-names none.txt'),
     (['--folder', 'new', '--class-names', 'full/file'], 'has 2 lines, the model 10 classes'),
     (['--folder', 'new', '--model', 'coded_resnext11_10x12d'], 'did you mean'),
