@@ -314,6 +314,9 @@ def test_size_of_the_evaluation_goes_with_it(changed, tmp_path):
     assert timm.data.resolve_model_data_config(loaded)['input_size'] == (3, 8, 8)
     text = card_of(tmp_path / 'digits').text
     assert 'use_test_size=True' in text and '- images: RGB, 8 pixels, 16 in the evaluation, mean (' in text
+    push(changed(args={'eval_img_size': 8}), '--folder', tmp_path / 'same')
+    text = card_of(tmp_path / 'same').text
+    assert 'use_test_size' not in text and '- images: RGB, 8 pixels, mean (' in text
 
 
 @pytest.mark.parametrize('name', ['resnext11_10x11d', 'resnet10t', 'coded_resnext11_10x11d'])
