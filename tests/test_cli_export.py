@@ -70,7 +70,7 @@ def test_stablehlo_takes_the_batch_that_was_asked_for(weights, tmp_path, capsys,
 
     def write(network, size, folder, energies, about, batch_size):
         asked.append((size, folder, energies, batch_size))
-        (folder / 'inner').mkdir()
+        (folder / 'inner').mkdir(parents=True)
         for path in folder / 'text', folder / 'inner' / 'weights':
             path.write_bytes(bytes(1_500_000))
         return 2e-5
@@ -82,6 +82,8 @@ def test_stablehlo_takes_the_batch_that_was_asked_for(weights, tmp_path, capsys,
     assert asked == [(32, folder, False, 3)]
     assert (f'exported: {folder}, 3.0 MB, 3 images of 32 pixels, logits: at most 2e-05 from the network'
             in capsys.readouterr().err)
+    assert as_coded(weights, '--stablehlo', tmp_path / 'one') == 0
+    assert asked[1] == (32, tmp_path / 'one', False, 1)
 
 
 def test_file_with_other_outputs_is_one_line_and_not_left(weights, tmp_path, capsys, monkeypatch):

@@ -7,6 +7,7 @@ import struct
 import sys
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 
 from timm_coded.train.args import parse_args
@@ -123,7 +124,7 @@ def tfds(tmp_path, monkeypatch):
     (stand_in.folder / 'dataset_info.json').touch()
     for shard in range(2):
         write_records(stand_in.folder / f'{shard}.tfrecord', [
-            pickle.dumps({'image': f'{shard} {number}'.encode(), 'label': shard + number})
+            pickle.dumps({'image': f'{shard} {number}'.encode(), 'label': np.int64(shard + number)})
             for number in range(3 - shard)])
     monkeypatch.setitem(sys.modules, 'tensorflow_datasets', stand_in)
     return stand_in

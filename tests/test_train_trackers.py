@@ -41,7 +41,7 @@ class TensorBoardStandIn(ModuleType):
 
     def __init__(self):
         super().__init__('torch.utils.tensorboard')
-        self.there = {}
+        self.there, self.closed = {}, []
 
     def SummaryWriter(self, log_dir, purge_step):
         there, waiting = self.there.setdefault(log_dir, []), []
@@ -51,7 +51,8 @@ class TensorBoardStandIn(ModuleType):
             there.extend(waiting)
             waiting.clear()
 
-        return SimpleNamespace(add_scalar=lambda *event: waiting.append(event), flush=flush, close=flush)
+        return SimpleNamespace(
+            add_scalar=lambda *event: waiting.append(event), flush=flush, close=lambda: self.closed.append(log_dir))
 
     def read(self, folder: Path) -> dict[str, list[tuple[int, float]]]:
         found = {}
@@ -90,6 +91,12 @@ def test_tensorboard_has_each_epoch_once_also_of_a_run_that_went_back(tensorboar
     assert tensorboard(tmp_path)['train_loss'] == [(0, 4.0), (1, 3.0)]
     log(args, tmp_path, 1, {2: 1.5})
     assert tensorboard(tmp_path)['train_loss'] == [(0, 4.0), (1, 3.0), (2, 1.5)]
+
+
+def test_tensorboard_is_closed_once_at_the_end(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', stand_in := TensorBoardStandIn())
+    log(make_args(log_tensorboard=True), tmp_path, None, {0: 4.0})
+    assert stand_in.closed == [str(tmp_path)]
 
 
 def test_tensorboard_keeps_the_epochs_of_a_run_that_is_killed(tensorboard, tmp_path):
