@@ -127,3 +127,11 @@ def test_a_reader_that_stops_early_is_no_error():
         process.stdout.close()
         assert b'Traceback' not in process.stderr.read()
     assert process.returncode == 0
+
+
+def test_a_reader_that_never_reads_is_no_error():
+    command = [sys.executable, '-W', 'error', '-m', 'timm_coded.cli', *small(4, 4, 2)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b''
+    assert process.returncode == 0

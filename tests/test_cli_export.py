@@ -39,7 +39,7 @@ def as_coded(weights, *args):
 def test_files_give_the_outputs_of_the_checkpoint(model, weights, tmp_path, capsys):
     onnxruntime = pytest.importorskip('onnxruntime')
     (tmp_path / 'names.txt').write_text('\n'.join('abcdefghij'))
-    program, onnx = tmp_path / 'new' / 'net.pt2', tmp_path / 'other' / 'net.onnx'
+    program, onnx = tmp_path / 'new' / 'er' / 'net.pt2', tmp_path / 'other' / 'net.onnx'
     assert as_coded(weights, '--torch-export', program, '--onnx', onnx, '--energies', '--img-size', 16,
                     '--class-names', tmp_path / 'names.txt') == 0
     out = capsys.readouterr().err
@@ -108,7 +108,7 @@ def test_file_with_other_outputs_is_one_line_and_not_left(weights, tmp_path, cap
     (['--torch-export', 'full'], '--torch-export full is a folder'),
     (['--stablehlo', 'full'], '--stablehlo full is there already'),
     (['--stablehlo', 'full/file'], '--stablehlo full/file is there already'),
-    (['--onnx', 'net', '--torch-export', './net'], 'name the same file'),
+    (['--onnx', 'net', '--torch-export', 'full/../net'], 'name the same file'),
     (['--onnx', 'net', '--stablehlo-batch-size', '0'], 'must be at least 1'),
     (['--torch-export', 'full/file/net.pt2'], 'full/file'),
     (['--torch-export', 'net', '--class-names', 'none.txt'], 'cannot read --class-names none.txt'),

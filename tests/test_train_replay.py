@@ -131,7 +131,8 @@ def test_a_step_that_cannot_be_recorded_is_traced_from_then_on():
     recorder = FakeRecorder('')
     recorder.record = lambda inputs, work: work() and None
     replay = make_replay(recorder)
-    assert count_works(replay, 9) == 9 and replay.recorder is None
+    assert count_works(replay, 1) == 1 and replay.recorder is None
+    assert count_works(replay, 9) == 9
 
 
 def test_an_optimizer_that_may_count_on_the_host_is_traced():
