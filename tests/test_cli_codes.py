@@ -1,4 +1,5 @@
 """`timm-coded codes` prints the figures, writes words that load again, and answers wrong input in one line."""
+import os
 import subprocess
 import sys
 
@@ -131,7 +132,8 @@ def test_a_reader_that_stops_early_is_no_error():
 
 def test_a_reader_that_never_reads_is_no_error():
     command = [sys.executable, '-W', 'error', '-m', 'timm_coded.cli', *small(4, 4, 2)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    buffered = os.environ | {'PYTHONUNBUFFERED': ''}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered) as process:
         process.stdout.close()
         assert process.stderr.read() == b''
     assert process.returncode == 0

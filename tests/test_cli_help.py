@@ -1,6 +1,7 @@
 """Every command of `timm-coded` shows examples that work, and a flag means the same in all of them."""
 import argparse
 import shlex
+import sys
 from collections import defaultdict
 from importlib import import_module
 from pathlib import Path
@@ -50,9 +51,19 @@ def test_help_ends_in_examples_that_the_command_takes(name, capsys):
 
 
 def test_help_can_be_read_on_a_narrow_terminal(capsys, monkeypatch):
-    monkeypatch.setenv('COLUMNS', '80')
-    text = help_of(capsys, 'evaluate').split('example')[0]
-    assert max(map(len, text.splitlines())) <= 80
+    for columns in range(74, 90):
+        monkeypatch.setenv('COLUMNS', str(columns))
+        text = help_of(capsys, 'evaluate').split('example')[0]
+        assert max(map(len, text.splitlines())) <= columns
+
+
+@pytest.mark.parametrize('name, extra', [
+    ('evaluate', 'analysis'), ('push', 'analysis'), ('estimate', 'estimate'), ('scaling', 'estimate')])
+def test_package_that_a_command_needs_is_told_with_the_extra_it_is_of(name, extra, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, f'timm_coded.cli.{name}', None)
+    assert main([name, 'x']) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f'timm-coded {name}: needs ') and err.endswith(f": pip install 'timm_coded[{extra}]'\n")
 
 
 def test_help_of_the_whole_names_every_command_and_the_exit_statuses(capsys):
@@ -72,6 +83,7 @@ def test_version_is_that_of_the_package(capsys):
 @pytest.mark.parametrize('argv, said', [
     (['evalute'], "there is no command 'evalute'; did you mean evaluate?"),
     (['train'], "there is no command 'train'"),
+    (['evalute', 'codes'], "there is no command 'evalute'; did you mean evaluate?"),
     (['codes', '--num-classes', '4', '--num-subnns', '4', '--num-active', '2', '--sead', '1'],
      'unknown argument --sead; did you mean --seed?'),
     (['detect', 'a.npz', '--agianst=b.npz'], 'unknown argument --agianst=b.npz; did you mean --against?'),

@@ -200,6 +200,8 @@ def test_compiled_task_trains_and_evaluates_as_the_plain_one():
     trained = len(graphs)
     compiled.get_eval_model()(normalise(batches[0][0]))
     assert 0 < trained < len(graphs)
+    module = compiled.get_trainable_module()
+    assert type(compiled.get_eval_model(module)) is type(plain.get_eval_model()), 'what is saved'
     images = normalise(batches[0][0])
     for ema, key in ((False, 'state_dict'), (True, 'state_dict_ema')):
         states = [task.get_checkpoint_state(ema)[key] for task in (plain, compiled)]
@@ -222,7 +224,7 @@ def test_optimizer_groups_are_those_of_the_plain_model(name):
 
 
 def test_coarse_layers_are_those_of_the_plain_model():
-    model = make_model()
+    model = timm.create_model('coded_resnext29_10x11d')
     net = WithEnergies(model)
     for coarse in (False, True):
         layers = group_parameters(model, model.group_matcher(coarse), reverse=True)
@@ -268,8 +270,9 @@ def test_wrapped_stock_model_has_no_energies_and_takes_no_masks():
     net, images = WithEnergies(model), torch.randn(2, 3, 32, 32)
     logits, energies = net(images)
     assert energies == [] and torch.equal(logits, model(images))
-    with pytest.raises(ValueError, match='this model has none'):
-        net(images, keep={'layer4.0': torch.ones(32)})
+    for masks in 'keep', 'learn':
+        with pytest.raises(ValueError, match='this model has none'):
+            net(images, **{masks: {'layer4.0': torch.ones(32)}})
 
 
 def test_state_dict_of_the_wrapped_model_loads_into_the_model(tmp_path):
