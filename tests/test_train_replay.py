@@ -127,6 +127,16 @@ def test_steps_that_are_replayed_in_between_are_recorded_anew_as_often_as_it_tak
     assert works == recorder.recorded == 20 * 2
 
 
+def test_a_step_of_another_decay_or_batch_is_recorded_anew():
+    recorder = FakeRecorder(iter(lambda: 'a', None))
+    replay, works = make_replay(recorder), []
+    for decay, batch in (
+            (0.9, torch.zeros(2)), (0.8, torch.zeros(2)), (0.8, torch.zeros(3)), (0.8, torch.zeros(3).int())):
+        for _ in range(5):
+            replay.run(lambda: works.append(decay), [batch], updates=True, decay=decay)
+    assert len(works) == recorder.recorded == 4 * 2
+
+
 def test_a_step_that_cannot_be_recorded_is_traced_from_then_on():
     recorder = FakeRecorder('')
     recorder.record = lambda inputs, work: work() and None
