@@ -1,11 +1,13 @@
 """The picture of class paths shows the codewords: every dot that works for a class, and no other."""
 import json
 from collections import Counter
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import timm
+import torch
 from matplotlib.colors import to_hex
 from matplotlib.patches import Circle, Wedge
 from PIL import Image
@@ -135,6 +137,7 @@ def test_another_ratio_has_its_own_paths_and_is_named(tmp_path, capsys):
     (['resnet10t', '--classes', '1'], 'has no coded blocks'),
     (['coded_resnext', '--classes', '1'], 'there is no --model coded_resnext; did you mean'),
     (['no-file.pth.tar', '--classes', '1'], 'there is no checkpoint no-file.pth.tar'),
+    (['no-file.safetensors', '--classes', '1'], 'there is no checkpoint no-file.safetensors'),
     (['setup.cfg', '--classes', '1'], 'setup.cfg'),
     (['setup.cfg', '--classes', '1', '--num-active', '10', '5', '3'], '--num-active: setup.cfg has its own'),
     (['setup.cfg', '--classes', '1', '--model-kwargs', 'scheme_source=paper'], '--model-kwargs: setup.cfg has its own'),
@@ -151,3 +154,26 @@ def test_wrong_input_is_one_line(argv, said, capsys, tmp_path, monkeypatch):
     out, err = capsys.readouterr()
     assert status == 2 and said in err and err.count('\n') == 1 and out == ''
     assert [path.name for path in tmp_path.iterdir()] == ['setup.cfg']
+
+
+def test_wrong_checkpoint_or_flag_for_one_is_one_line(digits_checkpoint, tmp_path, capsys):
+    state = torch.load(digits_checkpoint, weights_only=True)
+    state['args']['model'] = state['arch'] = 'resnext11_10x11d'
+    state['state_dict'] = timm.create_model('resnext11_10x11d').state_dict()
+    torch.save(state, tmp_path / 'stock.pth.tar')
+    for argv, said in (
+        ([tmp_path / 'stock.pth.tar'], 'has no coded blocks'),
+        ([digits_checkpoint, '--num-classes', 10], f'--num-classes: {digits_checkpoint} has its own, leave it out'),
+    ):
+        assert main(['paths', *map(str, argv), '--classes', '1', '--output', str(tmp_path / 'new' / 'a.png')]) == 2
+        err = capsys.readouterr().err
+        assert said in err and err.count('\n') == 1 and not (tmp_path / 'new').exists()
+
+
+def test_folder_of_the_picture_is_made_and_names_are_those_of_the_file(digits_checkpoint, tmp_path, capsys):
+    (tmp_path / 'names.txt').write_text('\n'.join(f'{letter}ird' for letter in 'abcdefghij'))
+    for model in 'coded_resnext11_10x11d', str(digits_checkpoint):
+        picture = tmp_path / Path(model).stem / 'a.svg'
+        assert main(['paths', model, '--classes', 'bird', 'gird', '--class-names', str(tmp_path / 'names.txt'),
+                     '--output', str(picture)]) == 0
+        assert picture.is_file() and 'alt text: Paths of bird and gird through coded_' in capsys.readouterr().err

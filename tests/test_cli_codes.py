@@ -108,6 +108,15 @@ def test_output_that_cannot_be_written_is_told_before_the_search(tmp_path, capsy
         assert message in err and str(tmp_path) in err and err.count('\n') == 1
 
 
+def test_file_or_folder_that_may_not_be_written_is_told_before_the_search(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('timm_coded.cli.codes.coding_scheme', lambda *args, **kwargs: pytest.fail('worked first'))
+    (tmp_path / 'old.txt').touch()
+    for path, locked in ((tmp_path / 'old.txt', tmp_path / 'old.txt'), (tmp_path / 'new.txt', tmp_path)):
+        monkeypatch.setattr('os.access', lambda asked, mode: asked != locked)  # root may write everywhere
+        assert main([*SIZES, '--output', str(path)]) == 2
+        assert capsys.readouterr().err == f'timm-coded codes: no permission to write {path}\n'
+
+
 def test_errors_while_writing_are_told(tmp_path, capsys, monkeypatch):
     def fail(self, path):
         raise OSError(28, 'No space left on device', str(path))
@@ -132,4 +141,13 @@ def test_a_reader_that_stops_early_is_no_error():
         assert process.stdout.readline().startswith(b'# K=5000')
         process.stdout.close()
         assert b'Traceback' not in process.stderr.read()
+    assert process.returncode == 0
+
+
+def test_a_reader_that_never_reads_is_no_error():
+    command = [sys.executable, '-W', 'error', '-m', 'timm_coded.cli', *small(4, 4, 2)]
+    buffered = os.environ | {'PYTHONUNBUFFERED': ''}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b''
     assert process.returncode == 0

@@ -47,11 +47,13 @@ def test_names_that_are_not_at_hand_are_the_indices(weights, tmp_path, capsys):
 def test_files_give_the_outputs_of_the_checkpoint(model, weights, tmp_path, capsys):
     onnxruntime = pytest.importorskip('onnxruntime')
     (tmp_path / 'names.txt').write_text('\n'.join('abcdefghij'))
-    program, onnx = tmp_path / 'new' / 'net.pt2', tmp_path / 'other' / 'net.onnx'
+    program, onnx = tmp_path / 'new' / 'er' / 'net.pt2', tmp_path / 'other' / 'net.onnx'
     assert as_coded(weights, '--torch-export', program, '--onnx', onnx, '--energies', '--img-size', 16,
                     '--class-names', tmp_path / 'names.txt') == 0
     out = capsys.readouterr().err
-    assert f'exported: {program}, ' in out and f'exported: {onnx}, ' in out and out.count('images of 16 pixels') == 2
+    for path in program, onnx:
+        assert (f'exported: {path}, {path.stat().st_size / 1e6:.1f} MB, any number of images of 16 pixels, logits, '
+                'energies and early decoders: at most ') in out
     images = torch.randn(4, 3, 16, 16)
     logits, energies = model.forward_energies(images)
     extra = {'timm_coded': ''}
@@ -64,9 +66,11 @@ def test_files_give_the_outputs_of_the_checkpoint(model, weights, tmp_path, caps
     about = json.loads(extra['timm_coded'])
     assert about == json.loads(session.get_modelmeta().custom_metadata_map['timm_coded'])
     config = timm.data.resolve_model_data_config(model)
-    assert about['input_size'] == [3, 16, 16] and about['class_names'] == [*'abcdefghij']
-    assert about['classes'] == [*range(10)] and about['architecture'] == 'coded_resnext11_10x11d'
-    assert about['mean'] == [*config['mean']] and about['std'] == [*config['std']]
+    assert about == {
+        'architecture': 'coded_resnext11_10x11d', 'classes': [*range(10)], 'class_names': [*'abcdefghij'],
+        'input_size': [3, 16, 16], 'mean': [*config['mean']], 'std': [*config['std']],
+        'interpolation': config['interpolation'], 'crop_pct': config['crop_pct'], 'crop_mode': config['crop_mode'],
+    }
 
 
 def test_stablehlo_takes_the_batch_that_was_asked_for(weights, tmp_path, capsys, monkeypatch):
@@ -74,13 +78,20 @@ def test_stablehlo_takes_the_batch_that_was_asked_for(weights, tmp_path, capsys,
 
     def write(network, size, folder, energies, about, batch_size):
         asked.append((size, folder, energies, batch_size))
-        folder.mkdir()
-        return 0.
+        (folder / 'inner').mkdir(parents=True)
+        for path in folder / 'text', folder / 'inner' / 'weights':
+            path.write_bytes(bytes(1_500_000))
+        return 2e-5
 
     monkeypatch.setattr('timm_coded.cli.export_flags.export_stablehlo', write)  # itself is tested by its own name
     folder = tmp_path / 'new' / 'net'
+    folder.mkdir(parents=True)  # an empty one will do
     assert as_coded(weights, '--stablehlo', folder, '--stablehlo-batch-size', 3) == 0
-    assert asked == [(32, folder, False, 3)] and ', 3 images of 32 pixels' in capsys.readouterr().err
+    assert asked == [(32, folder, False, 3)]
+    assert (f'exported: {folder}, 3.0 MB, 3 images of 32 pixels, logits: at most 2e-05 from the network'
+            in capsys.readouterr().err)
+    assert as_coded(weights, '--stablehlo', tmp_path / 'one') == 0
+    assert asked[1] == (32, tmp_path / 'one', False, 1)
 
 
 def test_file_with_other_outputs_is_one_line_and_not_left(weights, tmp_path, capsys, monkeypatch):
@@ -105,7 +116,7 @@ def test_file_with_other_outputs_is_one_line_and_not_left(weights, tmp_path, cap
     (['--torch-export', 'full'], '--torch-export full is a folder'),
     (['--stablehlo', 'full'], '--stablehlo full is there already'),
     (['--stablehlo', 'full/file'], '--stablehlo full/file is there already'),
-    (['--onnx', 'net', '--torch-export', './net'], 'name the same file'),
+    (['--onnx', 'net', '--torch-export', 'full/../net'], 'name the same file'),
     (['--onnx', 'net', '--stablehlo-batch-size', '0'], 'must be at least 1'),
     (['--torch-export', 'full/file/net.pt2'], 'full/file'),
     (['--torch-export', 'net', '--class-names', 'none.txt'], 'cannot read --class-names none.txt'),

@@ -108,8 +108,8 @@ def test_classes_are_found_by_name(digits_checkpoint, tmp_path, monkeypatch, cap
     about = timm_coded.load_extracted(tmp_path / 'net.pth').extracted
     assert about.classes == [7, 1, 0] and about.class_names == ['seven', 'one', 'nought']
     capsys.readouterr()
-    messages = {'sven': "no classes of the name 'sven'; did you mean seven", 'one': "2 classes of the name 'one'",
-                'cat': "no classes of the name 'cat': give a class index"}
+    messages = {'sven': "no class of the name 'sven'; did you mean seven", 'one': "2 classes of the name 'one'",
+                'cat': "no class of the name 'cat': give a class index"}
     for name, message in messages.items():
         assert extract(digits_checkpoint, '--classes', name, *output) == 2
         assert message in capsys.readouterr().err

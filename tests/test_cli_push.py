@@ -1,8 +1,10 @@
 """What `timm-coded push` puts into a folder or on the Hub is the checkpoint's model, and its card tells the truth."""
+import copy
 import os
 import re
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import huggingface_hub
@@ -12,12 +14,16 @@ import torch
 import yaml
 from cutting import random_model
 from fake_hub import READ_ONLY, TOKEN, FakeHub
+from timm.data import resolve_model_data_config
+from timm.models import save_for_hf
 
 import timm_coded
 from timm_coded.cli import main
+from timm_coded.hub import Card, Source, model_card, read_source, save_folder
 from timm_coded.models import early_decode
 from timm_coded.train.args import parse_args
 from timm_coded.train.checkpoint import Checkpoints
+from timm_coded.train.errors import UserError
 from timm_coded.train.trained import load_trained
 
 pytestmark = [
@@ -29,6 +35,7 @@ IMAGES = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 # as a user does it, with nothing of this machine but the Hub
 LOAD = '''
 import sys, timm, timm_coded, torch
+torch.set_num_threads(1)  # as in this process: more of them sum in another order
 model = timm.create_model(sys.argv[1], pretrained=True).eval()
 logits, energies = model.forward_energies(torch.load(sys.argv[2]))
 words = {name: value for name, value in model.state_dict().items() if name.startswith('codewords_')}
@@ -138,6 +145,7 @@ def test_folder_is_loaded_by_timm_and_its_code_example_runs(checkpoint, trained,
     assert push(checkpoint, '--folder', folder) == 0
     out, err = capsys.readouterr()
     assert err == '' and f'local-dir:{folder}' in out
+    assert f'written: {folder}: README.md, config.json, model.safetensors, recipe.yaml; ' in out
     loaded = timm.create_model(f'local-dir:{folder}', pretrained=True).eval()
     with torch.no_grad():
         assert_same_model(*loaded.forward_energies(IMAGES), trained.model)
@@ -174,12 +182,14 @@ def test_card_has_the_metrics_of_its_epoch_and_the_schemes(checkpoint, trained, 
     card = card_of(tmp_path / 'digits')
     result, = card.data.eval_results
     assert result.metric_value == 0.9125 and (result.dataset_name, result.dataset_split) == ('digits', 'validation')
-    assert card.data.license == 'cc-by-4.0' and card.data.library_name == 'timm'
+    assert card.data.license == 'cc-by-4.0' and card.data.library_name == 'timm' and card.data.datasets is None
+    assert card.data.model_name == 'digits' and card.data.pipeline_tag == 'image-classification'
     lines = card.text.splitlines()
     assert '| top-1, % | 91.25 |' in lines and '| top-5, % | 99.50 |' in lines and '| class loss | 0.2500 |' in lines
     assert '| top-1 of the early decoder of layer2.0, % | 71.50 |' in lines
     assert '| top-1 of the early decoder of layer3.0, % | 83.75 |' in lines
     assert '| coding loss, all blocks | 0.1250 |' in lines and '92.50' not in card.text
+    assert f'- classes: 10: {", ".join(trained.images().class_names)}' in lines and 'started from' not in card.text
     assert 'after epoch 3' in card.text and 'seed 42' in card.text and 'chosen for its accuracy' not in card.text
     # the paper's figures for these sizes
     assert '| 5/10 | layer2.0 | 10 | 4 (no scheme has more than 4) | 10 | 5 to 5 |' in lines
@@ -196,10 +206,40 @@ def test_moving_average_is_pushed_with_its_own_metrics(checkpoint, tmp_path):
         assert torch.equal(loaded(IMAGES), random_model(seed=1)(IMAGES))
 
 
-def test_best_epoch_is_told_to_be_chosen(changed, tmp_path):
-    push(changed('model_best.pth.tar', {'initial_checkpoint': '/home/me/stock.pth'}), '--folder', tmp_path / 'digits')
+def test_images_of_the_hub_are_named_as_there(changed, tmp_path):
+    push(changed(args={'dataset': 'hfds/user/pets', 'val_split': 'test'}), '--folder', tmp_path / 'pets')
+    card = card_of(tmp_path / 'pets')
+    result, = card.data.eval_results
+    assert card.data.datasets == ['user/pets'] and result.dataset_type == 'user/pets' and result.dataset_split == 'test'
+    assert "on the split 'test' of `hfds/user/pets`" in card.text
+
+
+def test_metrics_are_those_of_the_weights_that_are_taken(checkpoint, changed):
+    assert read_source(checkpoint, None, use_ema=False).metrics() == {
+        'loss': 0.25, 'top1': 91.25, 'top5': 99.5, 'coding_loss': 0.125, 'decoder_layer2.0': 71.5,
+        'decoder_layer3.0': 83.75}
+    assert read_source(checkpoint, None, use_ema=True).metrics() == {
+        'loss': 0.5, 'top1': 92.5, 'decoder_layer2.0': 74.5}
+    assert read_source(changed(epoch=1), None, use_ema=False).metrics()['top1'] == 93
+
+
+def test_flag_that_there_no_longer_is_is_left_out_of_the_recipe(changed, tmp_path):
+    assert push(changed(args={'flag_of_old': 3}), '--folder', tmp_path / 'digits') == 0
+    assert 'flag_of_old' not in (tmp_path / 'digits' / 'recipe.yaml').read_text()
+
+
+def test_blocks_of_one_scheme_share_a_row():
+    model = timm.create_model('coded_resnext29_10x11d')
+    text = model_card(model, Card('net', 'local-dir:net', 'mit', Source('net.pth'), resolve_model_data_config(model)))
+    rows = [line.split(' | ')[1] for line in text.splitlines() if '/10 | ' in line]
+    assert rows == ['layer2.0, layer2.1, layer2.2', 'layer3.0, layer3.1, layer3.2']
+
+
+@pytest.mark.parametrize('start', ['/home/me/stock.pth', 'C:\\home\\me\\stock.pth'])
+def test_best_epoch_is_told_to_be_chosen(changed, tmp_path, start):
+    push(changed('model_best.pth.tar', {'initial_checkpoint': start}), '--folder', tmp_path / 'digits')
     text = card_of(tmp_path / 'digits').text
-    assert 'chosen for its accuracy' in text and '`stock.pth`' in text and '/home/me' not in text
+    assert 'chosen for its accuracy' in text and '`stock.pth`' in text and 'home' not in text
 
 
 def test_weights_of_mid_epoch_have_no_metrics(changed, tmp_path):
@@ -209,6 +249,26 @@ def test_weights_of_mid_epoch_have_no_metrics(changed, tmp_path):
     assert not card.data.eval_results and 'No accuracy of these weights is known' in card.text
 
 
+def test_epoch_that_the_history_lacks_has_no_metrics(changed, tmp_path):
+    push(changed(history=[]), '--folder', tmp_path / 'digits')
+    text = card_of(tmp_path / 'digits').text
+    assert 'None are known: the file of the weights does not tell' in text and 'those after 3 epochs' in text
+
+
+def test_uneven_schemes_are_told_with_their_figures(changed, trained, tmp_path):
+    words = {num_active: torch.zeros(10, 10, dtype=torch.bool) for num_active in (3, 5)}
+    for num_active, table in words.items():
+        for word, places in zip(table, combinations(range(10), num_active)):
+            word[list(places)] = True
+    state = trained.model.state_dict()
+    path = changed(state_dict=state | {
+        name: words[int(value[0].sum())].to(value.dtype) for name, value in state.items() if 'codewords' in name})
+    assert push(path, '--folder', tmp_path / 'digits') == 0
+    # 0 1 2 to 0 1 9, 0 2 3, 0 2 4: the first eight are 2 apart, the last two so from each other and from two of those
+    assert ('| 3/10 | layer3.0 | 10 | 2 (no scheme has more than 4) | 33 | 1 to 10 |'
+            in card_of(tmp_path / 'digits').text.splitlines())
+
+
 def test_scheme_files_go_with_the_model(changed, trained, tmp_path, caplog):
     words = {name: value.roll(1, 0) for name, value in trained.model.state_dict().items() if 'codewords' in name}
     path = changed(args={'scheme_source': ['/home/me/a.txt', '/home/me/b.txt']},
@@ -216,7 +276,9 @@ def test_scheme_files_go_with_the_model(changed, trained, tmp_path, caplog):
     assert push(path, '--folder', tmp_path / 'digits') == 0
     loaded = timm.create_model(f'local-dir:{tmp_path / "digits"}', pretrained=True)
     assert all(torch.equal(loaded.state_dict()[name], value) for name, value in words.items())
-    recipe = yaml.safe_load((tmp_path / 'digits' / 'recipe.yaml').read_text())
+    text = (tmp_path / 'digits' / 'recipe.yaml').read_text()
+    assert text in card_of(tmp_path / 'digits').text
+    recipe = yaml.safe_load(text)
     assert sorted(recipe['scheme_source']) == ['codewords_3of10.txt', 'codewords_5of10.txt']
     files = [str(tmp_path / 'digits' / name) for name in recipe['scheme_source']]
     again = timm.create_model('coded_resnext11_10x11d', scheme_source=files)
@@ -236,13 +298,25 @@ def test_other_schemes_are_made_again_without_a_word(tmp_path, caplog, source):
     assert warned == (source == 'search')  # which is not searched for again: that can take minutes
 
 
+def test_search_that_made_the_codewords_is_gone_through_again(changed, tmp_path, caplog):
+    model = timm.create_model('coded_resnext11_10x11d', scheme_source='search')
+    push(changed(args={'scheme_source': 'search'}, state_dict=model.state_dict()), '--folder', tmp_path / 'net')
+    loaded = timm.create_model(f'local-dir:{tmp_path / "net"}', pretrained=True)
+    assert all(torch.equal(loaded.codewords(block), model.codewords(block)) for block in model.coded_blocks)
+    assert 'differs from the model' not in caplog.text
+
+
 def test_size_of_the_evaluation_goes_with_it(changed, tmp_path):
     push(changed(args={'eval_img_size': 16}), '--folder', tmp_path / 'digits')
     loaded = timm.create_model(f'local-dir:{tmp_path / "digits"}', pretrained=True)
     config = timm.data.resolve_model_data_config(loaded, use_test_size=True)
     assert config['input_size'] == (3, 16, 16)
     assert timm.data.resolve_model_data_config(loaded)['input_size'] == (3, 8, 8)
-    assert 'use_test_size=True' in card_of(tmp_path / 'digits').text
+    text = card_of(tmp_path / 'digits').text
+    assert 'use_test_size=True' in text and '- images: RGB, 8 pixels, 16 in the evaluation, mean (' in text
+    push(changed(args={'eval_img_size': 8}), '--folder', tmp_path / 'same')
+    text = card_of(tmp_path / 'same').text
+    assert 'use_test_size' not in text and '- images: RGB, 8 pixels, mean (' in text
 
 
 @pytest.mark.parametrize('name', ['resnext11_10x11d', 'resnet10t', 'coded_resnext11_10x11d'])
@@ -257,10 +331,65 @@ def test_weights_of_any_model_of_timm_can_be_pushed(tmp_path, name):
     with torch.no_grad():
         assert torch.equal(loaded(images), model(images))
     assert loaded.pretrained_cfg['label_names'] == ['cat', 'dog', 'Kūh']
-    text = card_of(tmp_path / 'net').text
+    card = card_of(tmp_path / 'net')
+    text = card.text
+    assert ('coded-resnext' in card.data.tags) == name.startswith('coded') and 'timm' in card.data.tags
+    assert '- classes: 3: cat, dog, Kūh\n' in text and 'use_test_size' not in text
     assert 'Not known: the file of the weights does not tell' in text and 'No accuracy' in text
-    assert ('Coding schemes' in text) == name.startswith('coded') and ('timm_coded' in text) == (name != 'resnet10t')
+    for words in 'Coding schemes', 'forward_energies', 'figures of the paper':
+        assert (words in text) == name.startswith('coded')
+    for words in 'timm_coded', 'import timm, torch, timm_coded':
+        assert (words in text) == (name != 'resnet10t')
     assert not (tmp_path / 'net' / 'recipe.yaml').exists()
+
+
+def test_card_names_ten_classes_at_most(tmp_path):
+    torch.save(timm.create_model('resnet10t', num_classes=11).state_dict(), tmp_path / 'net.pth')
+    (tmp_path / 'names.txt').write_text('\n'.join('abcdefghijk'))
+    push(tmp_path / 'net.pth', '--model', 'resnet10t', '--folder', tmp_path / 'net', '--class-names',
+         tmp_path / 'names.txt')
+    assert '- classes: 11: a, b, c, d, e, f, g, h, i, j, ...\n' in card_of(tmp_path / 'net').text
+
+
+def other_weights(model, folder, **options):
+    twin = copy.deepcopy(model)
+    twin.conv1.weight.data[0] += 1e-3
+    save_for_hf(twin, folder, **options)
+
+
+def other_codewords(model, folder, **options):
+    twin = copy.deepcopy(model)
+    twin.codewords('layer2.0').copy_(twin.codewords('layer2.0').roll(1, 0))
+    save_for_hf(twin, folder, **options)
+
+
+def other_function(model, folder, model_args, **options):
+    save_for_hf(model, folder, model_args={**model_args, 'act_layer': 'gelu'}, **options)
+
+
+def other_model(model, folder, model_args, **options):
+    save_for_hf(timm.create_model('resnet10t', num_classes=10), folder, **options)
+
+
+@pytest.mark.parametrize('save', [other_weights, other_codewords, other_function, other_model])
+def test_folder_that_timm_loads_as_another_model_is_told(checkpoint, tmp_path, capsys, monkeypatch, save):
+    monkeypatch.setattr('timm_coded.hub.folder.save_for_hf', save)
+    assert push(checkpoint, '--folder', tmp_path / 'net') == 2
+    assert 'does not load from' in capsys.readouterr().err
+
+
+def test_folder_with_something_in_it_is_left_alone(tmp_path):
+    (tmp_path / 'mine').touch()
+    with pytest.raises(UserError, match='is there already'):
+        save_folder(random_model(), Card('net', 'local-dir:net', 'mit', Source('net.pth'), {}), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ['mine']
+
+
+def test_model_in_the_folder_at_hand_has_its_name(checkpoint, tmp_path, monkeypatch):
+    (tmp_path / 'digits').mkdir()
+    monkeypatch.chdir(tmp_path / 'digits')
+    assert push(checkpoint, '--folder', '.') == 0
+    assert card_of('.').text.lstrip().startswith('# digits\n')
 
 
 def test_pushing_again_renews_the_card_unless_it_is_to_be_kept(hub, checkpoint):
@@ -271,6 +400,11 @@ def test_pushing_again_renews_the_card_unless_it_is_to_be_kept(hub, checkpoint):
     assert b'"license": "mit"' in hub.files('tester/digits')['config.json']
     assert push(checkpoint, 'digits') == 0
     assert b'# digits' in hub.files('tester/digits')['README.md'] and len(hub.repos['tester/digits']['commits']) == 3
+
+
+def test_card_that_is_to_be_kept_is_made_where_there_is_none(hub, checkpoint):
+    assert push(checkpoint, 'tester/digits', '--keep-card') == 0
+    assert b'# digits' in hub.files('tester/digits')['README.md'] and not hub.repos['tester/digits']['private']
 
 
 def test_folder_and_hub_get_the_same_files(hub, checkpoint, tmp_path):
@@ -304,6 +438,27 @@ def test_what_the_hub_refuses_is_one_line(hub, checkpoint, monkeypatch, capsys, 
     assert message in err and len(err.splitlines()) == 1 and out == '' and not hub.repos
 
 
+def test_folder_and_hub_are_tried_before_the_checkpoint_is_read(hub, checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('timm_coded.cli.push.open_trained', lambda args: pytest.fail('read first'))
+    (tmp_path / 'full').mkdir()
+    (tmp_path / 'full' / 'file').touch()
+    assert push(checkpoint, '--folder', tmp_path / 'full') == 2
+    monkeypatch.setenv('HF_TOKEN', 'hf_wrong')
+    assert push(checkpoint, 'digits') == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_failed_upload_is_told_with_its_cause(hub, checkpoint, monkeypatch, capsys):
+    def fail(self, **options):
+        raise RuntimeError('the upload failed') from OSError('the storage is full')
+
+    monkeypatch.setattr(huggingface_hub.HfApi, 'upload_folder', fail)
+    assert push(checkpoint, 'digits') == 2
+    err = capsys.readouterr().err
+    assert 'cannot push to tester/digits' in err and 'the upload failed' in err and 'the storage is full' in err
+    assert len(err.splitlines()) == 1
+
+
 @pytest.mark.parametrize('args, message', [
     ([], 'where to? Give REPO_ID, for the Hub, or --folder FOLDER'),
     (['--folder', 'full'], '--folder full is there already'),
@@ -311,6 +466,7 @@ def test_what_the_hub_refuses_is_one_line(hub, checkpoint, monkeypatch, capsys, 
     (['--folder', 'new', '--private'], '--private and --keep-card are of a repository'),
     (['--folder', 'new', '--keep-card'], '--private and --keep-card are of a repository'),
     (['--folder', 'new', '--license', 'My own'], "expected the Hub's name of a licence"),
+    (['--folder', 'new', '--license', '.mit'], "expected the Hub's name of a licence"),
     (['--folder', 'new', '--class-names', 'none.txt'], 'cannot read --class-names none.txt'),
     (['--folder', 'new', '--class-names', 'full/file'], 'has 2 lines, the model 10 classes'),
     (['--folder', 'new', '--model', 'coded_resnext11_10x12d'], 'did you mean'),
@@ -339,4 +495,5 @@ def test_class_names_that_are_no_longer_to_be_had_are_told(changed, tmp_path, ca
     assert 'without class names, as' in capsys.readouterr().err
     loaded = timm.create_model(f'local-dir:{tmp_path / "net"}', pretrained=True)
     assert 'label_names' not in loaded.pretrained_cfg
-    assert "the run's own image folders" in card_of(tmp_path / 'net').text
+    text = card_of(tmp_path / 'net').text
+    assert "the run's own image folders" in text and '- classes: 10\n' in text and 'label_names' not in text

@@ -119,6 +119,15 @@ def test_energies_in_the_gram_form_have_derivatives_of_both_modes_and_of_second_
     torch.testing.assert_close(each, torch.autograd.grad(energies(z, weight).pow(2).sum(), z)[0])
 
 
+def test_energies_in_the_convolution_form_have_no_derivatives_of_second_order_rather_than_wrong_ones():
+    z = torch.randn(2, 12, 3, 2, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(5, 12, 1, 1, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(lambda z, weight: subnn_energies(z, weight, 4, 2), (z, weight))
+    first, = torch.autograd.grad(subnn_energies(z, weight, 4, 2).pow(2).sum(), z, create_graph=True)
+    with pytest.raises(RuntimeError, match='once_differentiable'):
+        first.sum().backward()
+
+
 @pytest.mark.parametrize('form', FORMS)
 def test_energies_gradients_under_bf16_autocast_are_within_2_percent(form):
     z, weight = torch.randn(4, 32, 7, 7).relu().requires_grad_(), torch.randn(64, 32, 1, 1).requires_grad_()

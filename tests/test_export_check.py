@@ -2,6 +2,7 @@
 import pytest
 import torch
 from cutting import random_model
+from torch import nn
 
 from timm_coded.export.check import check_outputs, draft_of, noise
 from timm_coded.export.outputs import NamedOutputs
@@ -39,9 +40,11 @@ def test_greatest_difference_of_all_outputs_and_batches_is_told(network):
     ('logits', lambda value: value * float('nan')),
     ('energies.layer2.0', lambda value: value + 1e-3),
     ('decoder.layer3.0', lambda value: (value + 1) % 10),
+    ('decoder.layer3.0', lambda value: (value + (torch.arange(len(value)) == 2).long()) % 10),
     ('decoder.layer3.0', lambda value: value - 10),
-    ('decoder.layer2.0', lambda value: value + 10),
-], ids=['shifted', 'of a batch', 'not a number', 'energies', 'another class', 'no class', 'no class of these'])
+    ('decoder.layer2.0', lambda value: torch.full_like(value, 10)),
+], ids=['shifted', 'of a batch', 'not a number', 'energies', 'another class', 'another class of one image', 'no class',
+        'no class of these'])
 def test_other_outputs_are_an_error_that_names_them(network, name, change):
     def changed(outputs):
         outputs[name] = change(outputs[name])
@@ -67,6 +70,43 @@ def test_either_of_two_classes_that_are_as_good_is_right():
         model.codewords(block)[others] = 0
     assert check(NamedOutputs(model), lambda outputs: [
         value.copy_(11 - value) for name, value in outputs.items() if name.startswith('decoder')]) == 0.
+
+
+@pytest.mark.parametrize('largest, difference, right', [
+    (0.01, 5e-5, True), (0.01, 2e-4, False), (100., 5e-3, True), (100., 2e-2, False)])
+def test_one_value_may_differ_by_1e_4_or_by_that_part_of_a_largest_above_1(largest, difference, right):
+    images, other = torch.zeros(2, 50), torch.zeros(2, 50)
+    images[0, 7] = largest
+    other[1, 9] = difference
+    if right:
+        assert check_outputs('net.pt2', nn.Identity(), lambda x: x + other, [images]) == pytest.approx(difference)
+    else:
+        with pytest.raises(ValueError, match='logits of the exported file net.pt2 differs'):
+            check_outputs('net.pt2', nn.Identity(), lambda x: x + other, [images])
+
+
+@pytest.mark.parametrize('difference, right', [(0.01, True), (1., False)])
+def test_class_whose_score_is_the_best_but_for_rounding_is_right(difference, right):
+    model = random_model()
+    words = model.codewords('layer2.0')
+    one, other = words[4].nonzero()[0], (~words[4].bool()).nonzero()[0]
+    words[7] = words[4]
+    words[7, one], words[7, other] = 0, 1
+    energies = 100. * (words[4] | words[7])  # scores of 500
+    energies[one] += difference
+    model.forward_energies = lambda images: (images, [energies[None], torch.ones(1, 10)])
+    network = NamedOutputs(model)
+
+    def run(images):
+        outputs = network(images)
+        assert outputs['decoder.layer2.0'] == 4
+        return outputs | {'decoder.layer2.0': torch.tensor([7])}
+
+    if right:
+        assert check_outputs('net.pt2', network, run, [torch.zeros(1, 10)]) == pytest.approx(difference, rel=1e-2)
+    else:
+        with pytest.raises(ValueError, match='decoder.layer2.0 of the exported file net.pt2 differs'):
+            check_outputs('net.pt2', network, run, [torch.zeros(1, 10)])
 
 
 @pytest.mark.parametrize('folder', [False, True], ids=['file', 'folder'])

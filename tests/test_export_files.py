@@ -1,6 +1,9 @@
 """Exported networks give the network's outputs for any number of images, and their files tell what they are."""
 import importlib.util
 import json
+import logging
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,6 +71,33 @@ def test_onnx_file_is_one_and_runs_for_any_batch(network, tmp_path):
         torch.testing.assert_close(outputs['logits'], network(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize('is_wrong', [lambda number: number < 2, lambda number: number > 2], ids=['fewer', 'more'])
+def test_program_that_is_wrong_for_other_numbers_of_images_is_not_left(network, tmp_path, monkeypatch, is_wrong):
+    load = torch.export.load
+
+    def load_wrong(path):
+        program = load(path).module()
+        return SimpleNamespace(module=lambda: lambda images: program(images) + 0.1 * is_wrong(len(images)))
+
+    monkeypatch.setattr(torch.export, 'load', load_wrong)
+    with pytest.raises(ValueError, match='logits of the exported file .*net.pt2 differs'):
+        export_program(network, 8, tmp_path / 'net.pt2')
+    assert not [*tmp_path.iterdir()]
+
+
+def test_onnx_file_with_other_outputs_is_not_left(network, tmp_path, monkeypatch):
+    onnxruntime = pytest.importorskip('onnxruntime')
+
+    class Wrong(onnxruntime.InferenceSession):
+        def run(self, names, inputs):
+            return [output + 0.1 for output in super().run(names, inputs)]
+
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', Wrong)
+    with pytest.raises(ValueError, match='logits of the exported file .*net.onnx differs'):
+        export_onnx(network, 8, tmp_path / 'net.onnx')
+    assert not [*tmp_path.iterdir()]
+
+
 @torch.no_grad()
 def test_program_with_energies_tells_what_each_coded_block_says(coded, tmp_path):
     assert export_program(coded, 16, tmp_path / 'net.pt2', energies=True, about={'mean': [0.5]}) <= 1e-4
@@ -107,12 +137,27 @@ def test_stock_network_has_logits_and_no_energies(tmp_path):
     torch.testing.assert_close(torch.export.load(tmp_path / 'net.pt2').module()(x), model(x))
 
 
-def test_missing_packages_are_named_with_their_extra(network, tmp_path, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == 'onnxscript' else find(name))
-    with pytest.raises(ValueError, match=r"needs onnxscript: pip install 'timm_coded\[onnx\]'"):
+@pytest.mark.parametrize('package', ['onnx', 'onnxscript', 'onnxruntime'])
+def test_missing_packages_are_named_with_their_extra(network, tmp_path, monkeypatch, package):
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None if name == package else name)
+    with pytest.raises(ValueError, match=rf"needs {package}: pip install 'timm_coded\[onnx\]'"):
         export_onnx(network, 8, tmp_path / 'net.onnx')
     assert not [*tmp_path.iterdir()]
+
+
+def test_what_an_exporter_says_of_itself_is_not_passed_on_and_what_is_said_later_is(
+        network, tmp_path, monkeypatch, caplog):
+    save = torch.export.save
+
+    def save_with_words(*args, **kwargs):
+        logging.getLogger('exporter').warning('a part of mine is old')
+        warnings.warn('a part of mine is old', stacklevel=1)
+        save(*args, **kwargs)
+
+    monkeypatch.setattr(torch.export, 'save', save_with_words)
+    export_program(network, 8, tmp_path / 'net.pt2')
+    logging.getLogger('user').warning('said later')
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == ['said later']
 
 
 def test_network_stays_as_it_was(tmp_path):

@@ -23,7 +23,7 @@ def search(limit, first, peak):
     return best.step.batch_size if best else None, refused
 
 
-@pytest.mark.parametrize('first', [1, 64, 192, 8000])
+@pytest.mark.parametrize('first', [1, 64, 192, 8000, 10 ** 6])
 @pytest.mark.parametrize('limit', [7, 8, 15, 63, 64, 100, 488, 1031, 8191])
 @pytest.mark.parametrize('peak', [
     lambda batch: batch * MEMORY / 500,  # in proportion
@@ -36,5 +36,6 @@ def test_the_largest_multiple_of_8_is_found(limit, first, peak):
     assert refused == (best or 0) + 8
 
 
-def test_the_search_ends_where_everything_fits():
-    assert search(10 ** 9, 64, lambda batch: batch) == (8192, None)
+@pytest.mark.parametrize('first', [64, 8192, 10 ** 6])
+def test_the_search_ends_where_everything_fits(first):
+    assert search(10 ** 9, first, lambda batch: batch) == (8192, None)

@@ -13,6 +13,9 @@ from timm_coded.tpu.layout import minor_to_major
     ((64, 3, 7, 7), [0, 3, 2, 1]),  # the stem's weights; of equal dimensions the last comes first
     ((192, 3, 160, 160), [0, 3, 2, 1]),  # images: 256 / 160 is too much
     ((8, 3, 128, 256), [3, 2, 1, 0]),
+    ((300, 3, 128), [0, 2, 1]),  # 3 rows fill 8
+    ((300, 8, 104), [2, 1, 0]),  # 128 / 104 is not too much yet
+    ((300, 8, 100), [0, 2, 1]),
     ((0, 3), [1, 0]),
 ])
 def test_order_of_dimensions(shape, order):

@@ -46,6 +46,15 @@ def test_donated_are_exactly_weights_momenta_and_statistics(graph):
     assert len(set(graph.donated)) == len(graph.donated)
 
 
+def test_results_are_all_that_a_step_changes_and_what_is_logged_of_it(graph):
+    model = timm.create_model('coded_resnext11_10x11d', num_classes=10)
+    statistics = [name for name, _ in model.named_buffers() if 'codewords' not in name]
+    results = graph.hlo.split('\n', 1)[0].split('->')[1]
+    logged = ['sums of metrics', 'steps that were not finite', 'class loss', *model.coded_blocks]
+    expected = 2 * len([*model.parameters()]) + len(statistics) + len(logged)
+    assert len(re.findall(r'\w+\[[\d,]*\]', results)) == expected
+
+
 def test_parameters_are_counted(graph):
     assert graph.parameters == 1_802_788  # README
 

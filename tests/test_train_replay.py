@@ -117,6 +117,34 @@ def test_steps_that_never_are_the_same_are_soon_only_traced():
     assert count_works(make_replay(recorder), 50) == 50 and recorder.recorded < 10
 
 
+def test_steps_that_are_replayed_in_between_are_recorded_anew_as_often_as_it_takes():
+    recorder = FakeRecorder(iter(lambda: 'a', None))
+    replay = make_replay(recorder)
+    works = 0
+    for epoch in range(20):
+        replay.training.optimizer.param_groups[0]['lr'] = 1 / (1 + epoch)
+        works += count_works(replay, 5)
+    assert works == recorder.recorded == 20 * 2
+
+
+def test_a_step_of_another_decay_or_batch_is_recorded_anew():
+    recorder = FakeRecorder(iter(lambda: 'a', None))
+    replay, works = make_replay(recorder), []
+    for decay, batch in (
+            (0.9, torch.zeros(2)), (0.8, torch.zeros(2)), (0.8, torch.zeros(3)), (0.8, torch.zeros(3).int())):
+        for _ in range(5):
+            replay.run(lambda: works.append(decay), [batch], updates=True, decay=decay)
+    assert len(works) == recorder.recorded == 4 * 2
+
+
+def test_a_step_that_cannot_be_recorded_is_traced_from_then_on():
+    recorder = FakeRecorder('')
+    recorder.record = lambda inputs, work: work() and None
+    replay = make_replay(recorder)
+    assert count_works(replay, 1) == 1 and replay.recorder is None
+    assert count_works(replay, 9) == 9
+
+
 def test_an_optimizer_that_may_count_on_the_host_is_traced():
     recorder = FakeRecorder('aaaa')
     assert count_works(make_replay(recorder, torch.optim.AdamW), 9) == 9 and recorder.recorded == 0

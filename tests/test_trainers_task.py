@@ -5,6 +5,7 @@ import pytest
 import timm
 import torch
 from timm.loss import SoftTargetCrossEntropy
+from timm.models import group_parameters
 from timm.optim import create_optimizer_v2
 from timm.task import ClassificationTask, load_task_ema_checkpoint, resume_task_checkpoint
 from timm.utils import CheckpointSaver, ModelEmaV3
@@ -93,7 +94,8 @@ def test_steps_are_those_of_train_xla(accumulation):
 def test_result_has_the_logits_and_the_terms_of_the_loss():
     model = make_model().eval()
     (images, target), = make_batches(1)
-    result = make_task(model)(normalise(images), target)
+    task = make_task(model)
+    result = task(normalise(images), target)
     logits, energies = model.forward_energies(normalise(images))
     coding = sum(((words[0].mean() * energy - words[target]) ** 4).mean() for energy, words in (
         (energy, model.codewords(block).float()) for block, energy in zip(model.coded_blocks, energies)))
@@ -105,6 +107,9 @@ def test_result_has_the_logits_and_the_terms_of_the_loss():
     }
     torch.testing.assert_close(result, expected)
     assert not result['task_loss'].requires_grad and not result['coding_loss'].requires_grad
+    assert task.criterion.parts.keys() == {'class', *model.coded_blocks}
+    by_default = CodedClassificationTask(model, nn.CrossEntropyLoss(), verbose=False)(normalise(images), target)
+    torch.testing.assert_close(by_default['loss'], expected['task_loss'] + 2 * coding)  # of Table 2, for ImageNet
 
 
 def test_criterion_is_made_of_timms_arguments_also_for_soft_targets():
@@ -124,6 +129,17 @@ def test_exponent_and_threshold_reach_the_loss():
     expected = CodingLoss(nn.CrossEntropyLoss(), model, mu=6.0, exponent=2.0, threshold=0.1)
     loss = expected(model.forward_energies(normalise(images)), target)
     torch.testing.assert_close(task(normalise(images), target)['loss'], loss)
+
+
+def test_device_type_and_words_are_those_of_timms_task(caplog):
+    caplog.set_level('INFO')
+    criterion = nn.CrossEntropyLoss(weight=torch.ones(10))
+    task = CodedClassificationTask(
+        make_model(), criterion, device=torch.device('meta'), dtype=torch.float64, verbose=False)
+    assert task.device == criterion.weight.device == torch.device('meta') and task.dtype == torch.float64
+    assert not caplog.messages
+    CodedClassificationTask(make_model(), nn.CrossEntropyLoss())
+    assert caplog.messages == ['CodedClassificationTask: criterion=CrossEntropyLoss']
 
 
 def test_stock_twin_is_trained_as_by_timms_task():
@@ -167,15 +183,25 @@ def test_checkpoints_have_the_names_of_the_plain_model_and_are_resumed(tmp_path)
 
 
 def test_compiled_task_trains_and_evaluates_as_the_plain_one():
-    batches = make_batches(2)
+    batches, graphs = make_batches(2), []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
     plain, compiled = make_task(make_model()), make_task(make_model())
     for task in (plain, compiled):
         task.setup_ema(decay=0.5)
-    assert compiled.compile(backend='eager') is compiled.get_eval_model()
+    assert compiled.compile(backend=backend) is compiled.get_eval_model()
     compiled.compile_ema(backend='eager')
     for task in (plain, compiled):
         train_with_task(task, batches)
         task.get_eval_model().eval()
+    trained = len(graphs)
+    compiled.get_eval_model()(normalise(batches[0][0]))
+    assert 0 < trained < len(graphs)
+    module = compiled.get_trainable_module()
+    assert type(compiled.get_eval_model(module)) is type(plain.get_eval_model()), 'what is saved'
     images = normalise(batches[0][0])
     for ema, key in ((False, 'state_dict'), (True, 'state_dict_ema')):
         states = [task.get_checkpoint_state(ema)[key] for task in (plain, compiled)]
@@ -195,6 +221,16 @@ def test_optimizer_groups_are_those_of_the_plain_model(name):
                 for group in optimizer.param_groups for parameter in group['params']}
 
     assert groups(make_task(model).get_trainable_module()) == groups(model)
+
+
+def test_coarse_layers_are_those_of_the_plain_model():
+    model = timm.create_model('coded_resnext29_10x11d')
+    net = WithEnergies(model)
+    for coarse in (False, True):
+        layers = group_parameters(model, model.group_matcher(coarse), reverse=True)
+        assert group_parameters(net, net.group_matcher(coarse), reverse=True) == {
+            f'module.{name}': layer for name, layer in layers.items()}
+    assert WithEnergies(nn.Linear(2, 2)).no_weight_decay() == set()
 
 
 def test_coding_loss_as_the_criterion_is_an_error():
@@ -234,8 +270,9 @@ def test_wrapped_stock_model_has_no_energies_and_takes_no_masks():
     net, images = WithEnergies(model), torch.randn(2, 3, 32, 32)
     logits, energies = net(images)
     assert energies == [] and torch.equal(logits, model(images))
-    with pytest.raises(ValueError, match='this model has none'):
-        net(images, keep={'layer4.0': torch.ones(32)})
+    for masks in 'keep', 'learn':
+        with pytest.raises(ValueError, match='this model has none'):
+            net(images, **{masks: {'layer4.0': torch.ones(32)}})
 
 
 def test_state_dict_of_the_wrapped_model_loads_into_the_model(tmp_path):

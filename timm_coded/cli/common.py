@@ -200,11 +200,15 @@ def find_class(text: str, names: list[str]) -> int:
     index = as_index(text)
     if index is not None:
         return index
-    if names.count(text) != 1:
+    same = [index for index, name in enumerate(names) if name == text]
+    if len(same) > 1:
+        raise UserError(f'there are {len(same)} classes of the name {text!r}: give one of the indices '
+                        f'{", ".join(map(str, same))}')
+    if not same:
         near = difflib.get_close_matches(text, names, n=3)
-        raise UserError(f'there are {names.count(text) or "no"} classes of the name {text!r}'
+        raise UserError(f'there is no class of the name {text!r}'
                         + (f'; did you mean {" or ".join(near)}?' if near else ': give a class index'))
-    return names.index(text)
+    return same[0]
 
 
 def as_index(text: str) -> int | None:

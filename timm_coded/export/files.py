@@ -102,8 +102,8 @@ def export_onnx(
 
 def prepare(network: nn.Module, energies: bool) -> nn.Module:
     """What is exported: a copy on the CPU, the caller's network stays where it is."""
-    network = copy.deepcopy(network).cpu().eval()
-    return NamedOutputs(network).eval() if energies else network
+    network = copy.deepcopy(network).cpu()
+    return (NamedOutputs(network) if energies else network).eval()
 
 
 def checked_images(network: nn.Module, image_size: int) -> list[Tensor]:

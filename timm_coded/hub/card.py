@@ -49,15 +49,15 @@ def model_card(model: nn.Module, card: Card) -> str:
 def metadata(model: nn.Module, card: Card) -> str:
     """YAML of the Hub's own fields, and of the metrics."""
     dataset, top1 = card.source.args.get('dataset') or '', card.source.metrics().get('top1')
+    name = dataset.removeprefix('hfds/')  # the Hub's own name of what it has
     found = [EvalResult(
-        task_type='image-classification', dataset_type=dataset, dataset_name=dataset, dataset_split=split_of(card),
+        task_type='image-classification', dataset_type=name, dataset_name=name, dataset_split=split_of(card),
         metric_type='accuracy', metric_value=round(top1 / 100, 4), metric_name='Top-1 accuracy',
     )] if dataset and top1 is not None else None
     tags = ['image-classification', 'timm', *(['coded-resnext', 'timm_coded'] if coded_blocks(model) else [])]
-    hub_dataset = [dataset.removeprefix('hfds/')] if dataset.startswith('hfds/') else None
     return ModelCardData(
         license=card.license, library_name='timm', pipeline_tag='image-classification', tags=tags,
-        datasets=hub_dataset, model_name=card.name, eval_results=found).to_yaml()
+        datasets=[name] if name != dataset else None, model_name=card.name, eval_results=found).to_yaml()
 
 
 def description(model: nn.Module, card: Card) -> str:

@@ -35,7 +35,7 @@ def save_folder(model: nn.Module, card: Card, folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     save_for_hf(
         model, str(folder),
-        model_config={'label_names': card.class_names or None, 'pretrained_cfg': {'license': card.license}},
+        model_config={'label_names': card.class_names, 'pretrained_cfg': {'license': card.license}},
         model_args=model_args(model, card.source.args.get('scheme_source')), safe_serialization=True,
         data_config=card.config)
     card.files = save_schemes(model, folder) if card.source.scheme_files else []

@@ -29,7 +29,7 @@ def parse(text: str) -> tuple[dict[str, list[Line]], str]:
     computations: dict[str, list[Line]] = {}
     entry, lines = None, None
     for row in text.splitlines():
-        head = re.match(r'(ENTRY )?%?([\w.\-]+) \(.*\{$', row)
+        head = re.match(r'(ENTRY )?%([\w.\-]+) \(.*\{$', row)
         if head:
             lines = computations[head[2]] = []
             entry = head[2] if head[1] else entry
@@ -41,7 +41,7 @@ def parse(text: str) -> tuple[dict[str, list[Line]], str]:
 
 
 def parse_line(row: str) -> Line | None:
-    match = re.match(r'\s+(?:ROOT )?%?([\w.\-]+) = (.*)', row)
+    match = re.match(r'\s+(?:ROOT )?%([\w.\-]+) = (.*)', row)
     if not match:
         return None
     name, rest = match.groups()

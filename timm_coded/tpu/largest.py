@@ -38,7 +38,7 @@ def largest_batch(compiled: Callable[[int], Estimate], first: int, memory: int) 
             batch = min(guess if guess > low else 2 * low, LIMIT)
         else:
             middle = multiple((low + refused) // 2)
-            batch = guess if result.fits and middle < guess < refused else max(middle, low + STEP)
+            batch = guess if middle < guess < refused else middle
 
 
 def multiple(images: int) -> int:

@@ -118,7 +118,7 @@ class Schedule:
         match = re.search(r'op_name="([^"]*)"', line.text)
         if match:
             return match[1]
-        operand = re.match(r'\(%?([\w.\-]+)', line.text)
+        operand = re.match(r'\(%([\w.\-]+)', line.text)
         if not operand or operand[1] not in self.lines or not steps:
             return ''
         return self.op_name(self.lines[operand[1]], steps - 1)
@@ -127,8 +127,6 @@ class Schedule:
 def origin(op_name: str) -> tuple[str, bool, str]:
     """Layer, whether backward, and operation of a name 'SCOPE.N/SCOPE.N/OPERATION' of the tracer's."""
     *scopes, operation = op_name.split('/')
-    if not scopes:
-        return '', False, operation
     layers = [scope.rpartition('.')[0] for scope in scopes if '__' not in scope]
     layer = layers[-1] if layers else ''
     return layer.removesuffix(BACKWARD), layer.endswith(BACKWARD), operation

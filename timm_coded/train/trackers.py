@@ -30,7 +30,7 @@ def create_trackers(
         folder: Path,
         resumed_epoch: int | None = None,
 ) -> list['Tracker']:
-    """What `args` ask for, maybe nothing.
+    """What `args` ask for, maybe nothing; `check_trackers` has found the packages.
 
     Args:
         args: of the run, `experiment` filled in.
@@ -39,9 +39,8 @@ def create_trackers(
             new run.
 
     Raises:
-        UserError: a package is not installed, or Weights & Biases cannot be reached.
+        UserError: Weights & Biases cannot be reached.
     """
-    check_trackers(args)
     first_epoch = 0 if resumed_epoch is None else resumed_epoch + 1
     trackers: list[Tracker] = []
     if args.log_tensorboard:
