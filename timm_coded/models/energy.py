@@ -35,8 +35,7 @@ def subnn_energies(z: Tensor, weight: Tensor, num_subnns: int, pack: int = 0) ->
     batch, width, height, depth = z.shape
     channels, d = weight.shape[0], width // num_subnns
     branch = weight.reshape(channels, num_subnns, d).transpose(0, 1)
-    # A CPU takes longer to read rows that lie far apart, in the forward and the backward pass, than to copy them.
-    gram = self_product(branch.contiguous().transpose(1, 2))  # M_n, [N, d, d]
+    gram = self_product(branch.transpose(1, 2))  # M_n, [N, d, d]
     pixels = z.reshape(batch, num_subnns, d, height * depth)
     terms = (accumulable(self_product(pixels)) * accumulable(gram)).sum((2, 3))
     return (terms / (channels * height * depth)).clamp_min(0.)
@@ -74,9 +73,12 @@ class SelfProduct(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         x, = ctx.saved_tensors
         symmetric, factor = grad + grad.transpose(-2, -1), x.to(grad.dtype)  # autocast's product is narrower than x
-        if x.is_contiguous():
+        if x.is_contiguous() or x.dim() != 3 or torch.is_grad_enabled():  # out= below has no gradient of its own
             return (symmetric @ factor).to(x.dtype)
-        return (factor.transpose(-2, -1) @ symmetric).transpose(-2, -1).to(x.dtype)  # in the layout of x
+        # Straight into the layout of x, which is that of the weights: new memory costs a CPU more than the product.
+        product = torch.empty_like(factor)
+        torch.bmm(factor.transpose(1, 2), symmetric, out=product.transpose(1, 2))
+        return product.to(x.dtype)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor) -> Tensor:
