@@ -42,7 +42,7 @@ def test_another_ratio_is_that_of_the_coded_models(calls, tmp_path):
 
 @pytest.mark.parametrize('argv, message', [
     (['resnet18', '-b', '1'], '--batch-size 1: BatchNorm needs at least 2 images'),
-    (['resnet18', 'resnet18'], 'resnet18 is named twice: name each model once'),
+    (['resnet18', 'resnet18'], 'resnet18 is named twice'),
     (['resnet18', '--num-active', '8'], 'none of resnet18 is coded'),
 ])
 def test_wrong_input_is_told_in_one_line_before_anything_is_measured(calls, capsys, argv, message):

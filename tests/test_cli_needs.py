@@ -12,7 +12,7 @@ from timm_coded.cli import main
 from timm_coded.cli.main import COMMANDS, build_parser
 
 OPTIONAL = ['matplotlib', 'scipy', 'sklearn', 'captum', 'threadpoolctl', 'shtab', 'onnx', 'onnxscript', 'onnxruntime',
-            'jax', 'jaxlib', 'libtpu', 'torch_xla', 'datasets', 'wandb', 'tensorboard']
+            'jax', 'jaxlib', 'libtpu', 'torch_xla', 'datasets', 'wandb', 'tensorboard', 'simplejpeg']
 ANALYSIS = ['paths', 'evaluate', 'classify', 'ablate', 'decode', 'calibrate', 'activations', 'detect', 'explain',
             'report', 'benchmark', 'input', 'host']
 RUNNER = '''
@@ -76,14 +76,15 @@ def test_what_a_command_misses_is_told_in_one_line(name, plainly):
         2, '', f"timm-coded {name}: needs matplotlib: pip install 'timm_coded[analysis]'\n"]
 
 
-@pytest.mark.parametrize('name, missing', [
-    ('calibrate', 'scipy'), ('calibrate', 'sklearn'), ('calibrate', 'threadpoolctl'), ('detect', 'sklearn'),
-    ('report', 'captum'), ('report', 'sklearn'),
+@pytest.mark.parametrize('name, missing, extra', [
+    ('calibrate', 'scipy', 'analysis'), ('calibrate', 'sklearn', 'analysis'),
+    ('calibrate', 'threadpoolctl', 'analysis'), ('detect', 'sklearn', 'analysis'), ('report', 'captum', 'analysis'),
+    ('report', 'sklearn', 'analysis'), ('input', 'simplejpeg', 'fast'),
 ])
-def test_each_missing_package_is_named_before_any_file_is_read(name, missing, monkeypatch, capsys):
+def test_each_missing_package_is_named_before_any_file_is_read(name, missing, extra, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, missing, None)
     assert main([name, 'no-such-file']) == 2
-    assert capsys.readouterr().err == f"timm-coded {name}: needs {missing}: pip install 'timm_coded[analysis]'\n"
+    assert capsys.readouterr().err == f"timm-coded {name}: needs {missing}: pip install 'timm_coded[{extra}]'\n"
 
 
 def test_captum_is_needed_by_attacks_only(monkeypatch, capsys):

@@ -119,6 +119,18 @@ def test_energies_in_the_gram_form_have_derivatives_of_both_modes_and_of_second_
     torch.testing.assert_close(each, torch.autograd.grad(energies(z, weight).pow(2).sum(), z)[0])
 
 
+@pytest.mark.filterwarnings('ignore:There is a performance drop:UserWarning')
+def test_batched_gradients_of_the_gram_form_are_those_one_by_one():
+    z = torch.randn(2, 12, 3, 2, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(5, 12, 1, 1, dtype=torch.float64, requires_grad=True)
+    energies = subnn_energies(z, weight, 4)
+    directions = torch.randn(3, *energies.shape, dtype=torch.float64)
+    batched = torch.autograd.grad(energies, (z, weight), directions, retain_graph=True, is_grads_batched=True)
+    for index, direction in enumerate(directions):
+        alone = torch.autograd.grad(energies, (z, weight), direction, retain_graph=True)
+        torch.testing.assert_close([one[index] for one in batched], list(alone))
+
+
 def test_energies_in_the_convolution_form_have_no_derivatives_of_second_order_rather_than_wrong_ones():
     z = torch.randn(2, 12, 3, 2, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(5, 12, 1, 1, dtype=torch.float64, requires_grad=True)

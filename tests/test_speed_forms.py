@@ -51,6 +51,18 @@ def test_model_whose_own_ratio_has_too_few_words_is_coded_all_the_same():
     assert ratios(create_form(name, 200)) == [10, 5, 4]  # C(10, 3) = 120 words
 
 
+@pytest.mark.parametrize('name, said', [
+    ('resnet18:', 'expected MODEL, MODEL:FORM or MODEL:FORM:ARGUMENT=VALUE'),
+    (f'{CODED}:=5', 'each argument once'),
+    (f'{CODED}:drop_subnn=0.1:drop_subnn=0.2', 'each argument once'),
+    (f'{CODED}:num_active={{[]}}', 'cannot make'),
+    (f'{CODED}:num_classes=10', 'give --num-classes'),
+])
+def test_names_that_say_nothing_or_two_things_are_told(name, said):
+    with pytest.raises(UserError, match=said):
+        create_form(name)
+
+
 @pytest.mark.parametrize('names, arguments, said', [
     ([STOCK, 'resnet18'], {'num_active': (10, 7, 2)}, 'none of resnext11_10x11d, resnet18 is coded, which num_active'),
     (['no_such_model'], {'num_active': (10, 7, 2)}, 'there is no --model no_such_model'),

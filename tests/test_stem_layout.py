@@ -65,9 +65,22 @@ def test_stems_of_other_layers_stay_as_they_are(options):
 def test_graphs_leave_the_layout_to_their_compiler():
     model = build().eval()
     exported = torch.export.export(model, (images(),))
-    layouts = [node.kwargs.get('memory_format') for node in exported.graph.nodes if node.op == 'call_function']
-    assert torch.channels_last not in layouts
+    calls = [str(node.target) for node in exported.graph.nodes if node.op == 'call_function']
+    stem = calls[:next(index for index, call in enumerate(calls) if 'max_pool' in call)]
+    assert [call.split('.')[1] for call in stem if 'add_' not in call] == ['conv2d', 'batch_norm', 'relu_'], stem
     torch.testing.assert_close(exported.module()(images()), model(images()))
+    traced = torch.jit.trace(model, images())
+    assert 'aten::permute' not in str(traced.inlined_graph)
+    torch.testing.assert_close(traced(images()), model(images()))
+
+
+def test_images_of_one_channel_stay_in_the_layout_of_their_network():
+    x = images()[:, :1]
+    for layout in (torch.contiguous_format, torch.channels_last):
+        model = build(in_chans=1).eval().to(memory_format=layout)
+        modules = nn.Sequential(model.conv1, model.bn1, model.act1, model.maxpool)
+        y = model.forward_stem(x.contiguous(memory_format=layout))
+        assert y.stride() == modules(x.contiguous(memory_format=layout)).stride()
 
 
 def test_gradients_of_each_sample_are_those_of_samples_alone():

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import simplejpeg
 import torch
 from image_folder import make_image_folder, truncate
 from image_formats import pack_classes, pack_shards, write_info
@@ -21,6 +20,8 @@ from timm_coded.train.data import fast_decode, open_datasets
 from timm_coded.train.data.images import create_evaluation_batches, create_training_batches
 from timm_coded.train.errors import UserError
 from timm_coded.train.trained import Trained
+
+simplejpeg = pytest.importorskip('simplejpeg')
 
 PLAIN = ['--hflip', '0', '--color-jitter', '0']  # a crop, and nothing after it that makes a small difference large
 RECIPE = ['--aa', 'rand-m7-mstd0.5-inc1', '--reprob', '0.4', '--recount', '3']

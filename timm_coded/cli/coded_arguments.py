@@ -31,8 +31,9 @@ def add_coded_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         'coded models only', 'as for train_xla.py; stock models beside them stay as they are')
     group.add_argument('--num-active', type=COUNT, nargs='+', metavar='N_ACT',
-                       help='active subNNs of a class, a stage each; tables then have MODEL:num_active=32,32,16,4, '
-                            "which as MODEL sets it for this one alone; default: the model's own")
+                       help='active subNNs of a class, one number for each stage. In the tables the model is then '
+                            'MODEL:num_active=32,32,16,4; that name in the place of MODEL sets it for one model alone; '
+                            "default: the model's own")
     group.add_argument('--model-kwargs', nargs='+', default={}, action=ModelKwargs, metavar='NAME=VALUE',
                        help='other arguments of the model, such as scheme_source=paper, or num_active of each block')
 

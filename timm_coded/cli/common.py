@@ -153,7 +153,8 @@ def check_once(models: Sequence[str]) -> None:
     """Raises UserError: a model is named twice, and the rows of a table would not tell which is which."""
     doubles = sorted({name for name in models if models.count(name) > 1})
     if doubles:
-        raise UserError(f'{", ".join(doubles)} is named twice: name each model once')
+        raise UserError(f'{", ".join(doubles)} is named twice, by itself or by --num-active and --model-kwargs: name '
+                        'each model once')
 
 
 def file_name(text: str) -> str:

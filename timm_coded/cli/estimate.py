@@ -45,9 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    check_installed()
     models = name_coded(args.models, args)
     check_once(models)
-    check_installed()
     chips = [find_chip(name) for name in args.chips]
     for chip in chips:
         chip.smallest_slice(args.replicas)

@@ -4,9 +4,11 @@ import importlib
 from timm_coded.train.errors import UserError
 
 PICTURES = ('matplotlib',)
+EXTRAS = {'simplejpeg': 'fast'}  # of what is not in the extra `analysis`
 NEEDS = {
     **dict.fromkeys(('paths', 'evaluate', 'classify', 'ablate', 'decode', 'activations', 'explain'), PICTURES),
-    **dict.fromkeys(('benchmark', 'input', 'host'), PICTURES),
+    **dict.fromkeys(('benchmark', 'host'), PICTURES),
+    'input': (*PICTURES, 'simplejpeg'),
     'calibrate': (*PICTURES, 'scipy', 'sklearn', 'threadpoolctl'),
     'detect': (*PICTURES, 'sklearn'),
     'report': (*PICTURES, 'captum', 'scipy', 'sklearn', 'threadpoolctl'),
@@ -14,9 +16,10 @@ NEEDS = {
 
 
 def check_packages(*packages: str) -> None:
-    """Raises UserError: one of these, of the extra `analysis`, is not installed, or not all that it needs itself."""
+    """Raises UserError: one of these is not installed, or not all that it needs itself."""
     for package in packages:
         try:
             importlib.import_module(package)
         except ModuleNotFoundError as error:
-            raise UserError(f"needs {error.name}: pip install 'timm_coded[analysis]'") from error
+            extra = EXTRAS.get(package, 'analysis')
+            raise UserError(f"needs {error.name}: pip install 'timm_coded[{extra}]'") from error

@@ -49,7 +49,7 @@ class CodedBottleneck(Bottleneck):
         self.block_name = ''
 
     def use_lanes(self, lanes: int) -> None:
-        """Choose the form of `subnn_energies`: the convolution form in groups of up to `lanes` channels, or 0, Gram."""
+        """Choose the form of `subnn_energies`: the convolution form, packed for `lanes`, or for 0 Gram."""
         width = self.conv3.in_channels // self.num_subnns
         self.energy_pack = groups_per_pack(self.num_subnns, width, width, lanes) if lanes > 0 else 0
 

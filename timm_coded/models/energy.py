@@ -73,12 +73,13 @@ class SelfProduct(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         x, = ctx.saved_tensors
         symmetric, factor = grad + grad.transpose(-2, -1), x.to(grad.dtype)  # autocast's product is narrower than x
-        if x.is_contiguous() or x.dim() != 3 or torch.is_grad_enabled():  # out= below has no gradient of its own
+        if x.is_contiguous() or x.dim() != 3 or torch.is_grad_enabled():  # to be differentiated or mapped: plain
             return (symmetric @ factor).to(x.dtype)
-        # Straight into the layout of x, which is that of the weights: new memory costs a CPU more than the product.
-        product = torch.empty_like(factor)
-        torch.bmm(factor.transpose(1, 2), symmetric, out=product.transpose(1, 2))
-        return product.to(x.dtype)
+        # x is W_n^T: straight into the layout of the weights, as new memory costs a CPU more than the product.
+        n, d, channels = x.shape
+        product = symmetric.new_empty((channels, n, d)).permute(1, 0, 2)
+        product = product.baddbmm_(factor.transpose(1, 2), symmetric, beta=0)
+        return product.transpose(1, 2).to(x.dtype)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Lane packing: grouped convolutions as wide as the accelerator works.
+"""Lane packing: grouped convolutions about as wide as the accelerator works.
 
 A TPU multiplies 128 channels at a time; ResNeXt's groups are 4 to 32 wide. p neighbouring groups with weights
 K_1 .. K_p [o, i, kh, kw] are one group with the block-diagonal weight diag(K_1 .. K_p) [p o, p i, kh, kw]: the same
@@ -14,7 +14,7 @@ from torch import Tensor
 def groups_per_pack(groups: int, in_width: int, out_width: int, lanes: int) -> int:
     """How many neighbouring groups to merge: the largest divisor of `groups` whose merged width fits into `lanes`.
 
-    All of them where that is at most two packs' width: a convolution without groups is worth twice the multiplications.
+    All of them where that is at most twice as wide: a convolution without groups is faster all the same.
     """
     if groups * max(in_width, out_width) <= 2 * lanes:
         return groups
@@ -85,7 +85,8 @@ def pack_grouped_convs(model: nn.Module, lanes: int = 128) -> nn.Module:
 
     Args:
         model: Any model, timm's or not.
-        lanes: Channels that the accelerator multiplies at a time: 128 on every TPU.
+        lanes: Channels that the accelerator multiplies at a time, 128 on a TPU: the width of a merged group. A
+            convolution of up to twice as many becomes one group.
 
     Returns:
         `model`.

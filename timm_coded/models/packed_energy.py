@@ -1,8 +1,8 @@
 """Energies of the subNNs for an accelerator: the convolution form of `subnn_energies`, with its own backward pass.
 
 With M_n = W_n^T W_n, E(t_n) = <z_n, M_n z_n> / (C H W) summed over the pixels. `pack` neighbouring subNNs share a
-group of `pack * d` channels, as wide as the lanes: their M_n are the diagonal blocks of the group's W^T W, whose other
-blocks are set to zero, and M z is a convolution whose kernels are as wide as the lanes. The gradients are
+group of `pack * d` channels, about as wide as the lanes: their M_n are the diagonal blocks of the group's W^T W, whose
+other blocks are set to zero, and M z is a convolution whose kernels are as wide as the group. The gradients are
 
     dE_n/dz_n = 2 M_n z_n / (C H W),      dE_n/dW_n = 2 W_n (sum over pixels of z_n z_n^T) / (C H W):
 

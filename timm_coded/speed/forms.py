@@ -29,6 +29,8 @@ def create_form(name: str, num_classes: int = 1000) -> nn.Module:
     """
     model_name, form, arguments = split_name(name)
     check_model_name(model_name)
+    if 'num_classes' in arguments:
+        raise UserError(f'{name}: the number of classes is that of all models: give --num-classes')
     try:
         model = timm.create_model(model_name, num_classes=num_classes, **arguments)
         if form == 'packed':
@@ -44,9 +46,12 @@ def split_name(name: str) -> tuple[str, str, dict[str, Any]]:
     """Model, form ('' for none) and arguments of 'MODEL:FORM:ARGUMENT=VALUE'.
 
     Raises:
-        UserError: there is no such form.
+        UserError: there is no such form, or an argument has no name or is given twice.
     """
     model, *words = name.split(':')
+    arguments = [word.partition('=')[0] for word in words if '=' in word]
+    if '' in words or '' in arguments or len(set(arguments)) < len(arguments):
+        raise UserError(f'{name}: expected MODEL, MODEL:FORM or MODEL:FORM:ARGUMENT=VALUE, each argument once')
     form = ':'.join(word for word in words if '=' not in word)
     if form and form not in FORMS:
         raise UserError(f'{name}: there is no form {form!r}; the forms of a model are {", ".join(FORMS)}, or none')
@@ -58,7 +63,7 @@ def value_of(text: str) -> Any:
     """As timm's ParseKwargs reads it: what is no literal of Python is a string."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that it raises
         return text
 
 
@@ -74,8 +79,8 @@ def with_arguments(name: str, arguments: Mapping[str, Any]) -> str:
             text = str(value).replace(' ', '')
             text = text[1:-1] if isinstance(value, tuple) else text
             if ':' in text or value_of(text) != value:
-                raise UserError(f'{argument}={value!r} cannot stand in a name, which the tables need: take a value '
-                                'without spaces and colons')
+                raise UserError(f'{argument}={value!r} cannot stand in a name, which the tables need: take one that '
+                                'reads the same from it, without spaces and colons')
             name += f':{argument}={text}'
     return name
 

@@ -92,7 +92,7 @@ class FastResize:
 def decode_box(image: Encoded, box: Box, size: tuple[int, int], interpolation: InterpolationMode) -> Image.Image:
     """The part of an image in the box, resized to (height, width).
 
-    What is no RGB JPEG, or has an error, goes the exact way, which has the last word on errors.
+    What is no RGB JPEG, or what libjpeg-turbo refuses, goes the exact way, which has the last word on errors.
 
     Raises:
         Unreadable: the image cannot be decoded.
