@@ -216,28 +216,31 @@ def test_in_chans(name):
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')
 @pytest.mark.parametrize('name', CODED)
 def test_torchscript(name):
-    model = build(name)
-    x = images(name)
-    torch.testing.assert_close(torch.jit.script(model)(x), model(x), rtol=1e-5, atol=1e-5)
+    model = build(name).double()  # in which the order of sums, of another layout of the stem, changes nothing
+    x = images(name).double()
+    torch.testing.assert_close(torch.jit.script(model)(x), model(x), rtol=1e-9, atol=1e-9)
     model.train()
     scripted = torch.jit.script(model)
     torch.manual_seed(2)
     actual = scripted(x)
     model.load_state_dict(build(name).state_dict())
     torch.manual_seed(2)
-    torch.testing.assert_close(actual, model(x), rtol=1e-4, atol=1e-4)  # dropSubNN included
+    torch.testing.assert_close(actual, model(x), rtol=1e-9, atol=1e-9)  # dropSubNN included
 
 
 @pytest.mark.parametrize('training', [False, True])
 @pytest.mark.parametrize('name', CODED)
-def test_fx_trace_is_bit_equal(name, training):
-    model = build(name).train(training)
-    x = images(name)
+def test_fx_trace_is_equal(name, training):
+    model = build(name).train(training).double()
+    x = images(name).double()
     traced = torch.fx.symbolic_trace(copy.deepcopy(model))
     torch.manual_seed(3)
     actual = traced(x)
     torch.manual_seed(3)
-    assert torch.equal(actual, model(x))
+    expected = model(x)
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
+    # to the bit but where the model alone chooses another layout, for its stem's pooling
+    assert torch.equal(actual, expected) or model.gains_by_channels_last(x)
 
 
 def test_export():

@@ -21,9 +21,9 @@ def test_stock_and_coded_resnext50_have_table_5s_numbers():
 def test_padding_is_counted_beside_what_the_layers_need():
     plain, packed = size_table(['resnext50_32x4d', 'resnext50_32x4d:packed'], [Case('inference', 1, 224)], 1000).rows
     assert plain['GMACs an image'] == packed['GMACs an image']
-    # each 3x3 convolution: width^2 9 / groups becomes width 9 128, in stage 1 with 112 strided to 56 pixels, ...
-    extra = sum(9 * width * (128 - width // 32) * pixels ** 2 * blocks for width, pixels, blocks in
-                ((128, 56, 3), (256, 28, 4), (512, 14, 6), (1024, 7, 3)))
+    # each 3x3 convolution: width^2 9 / groups becomes width 9 128, and in stage 2, of one group, width 9 256
+    extra = sum(9 * width * (group - width // 32) * pixels ** 2 * blocks for width, group, pixels, blocks in
+                ((128, 128, 56, 3), (256, 256, 28, 4), (512, 128, 14, 6), (1024, 128, 7, 3)))
     assert (packed['padded GMACs an image'] - plain['padded GMACs an image']) * 1e9 == pytest.approx(extra)
 
 

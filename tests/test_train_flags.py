@@ -199,7 +199,7 @@ def groups(*argv: str) -> list[int]:
 @pytest.mark.parametrize('argv, expected', [
     ([], [10, 10, 10]),
     (['--pack-lanes', '0'], [10, 10, 10]),
-    (['--pack-lanes', '10'], [2, 5, 10]),
+    (['--pack-lanes', '10'], [1, 5, 10]),
     (['--pack-lanes', '128'], [1, 1, 1]),
 ])
 def test_groups_are_packed_on_the_cpu_to_as_many_lanes_as_asked(data, tmp_path, argv, expected):
