@@ -1,6 +1,6 @@
 """The coding loss, Eq. (5) and (6) of the paper, as a wrapper around any classification loss."""
 import math
-from typing import Dict, List, Tuple, Union
+from typing import Dict, List, Sequence, Tuple, Union
 
 import torch
 import torch.nn as nn
@@ -83,16 +83,12 @@ class CodingLoss(nn.Module):
                 f'the output has the energies of {len(energies)} blocks, the model has {len(blocks)} coded blocks: '
                 f'call the loss with model.forward_energies(x)')
         loss = self.class_loss(logits, target)
-        parts = {'class': loss.detach()}
-        for block, energy in zip(blocks, energies):
-            words = model.codewords(block)
-            absent = model.num_subnns - energy.shape[1]
-            if absent:  # of a network that was cut out of another one: subNNs whose energies and codewords are zeros
-                energy, words = nn.functional.pad(energy, (0, absent)), nn.functional.pad(words, (0, absent))
-            part = coding_loss(energy, words, target, self.exponent, self.threshold)
-            parts[block] = part.detach()
-            loss = loss + self.mu * part
-        self.parts = parts
+        self.parts = {'class': loss.detach()}
+        if blocks:
+            schemes = [model.codewords(block) for block in blocks]
+            losses = coding_losses(energies, schemes, target, model.num_subnns, self.exponent, self.threshold)
+            self.parts |= zip(blocks, losses.detach().unbind())
+            loss = loss + self.mu * losses.sum()
         return loss
 
     def class_loss(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -114,35 +110,55 @@ class CodingLoss(nn.Module):
         return torch.where(num_ignored > 0, restored, filled)
 
 
-def coding_loss(
-        energies: Tensor,
-        codewords: Tensor,
+def coding_losses(
+        energies: Sequence[Tensor],
+        schemes: Sequence[Tensor],
         target: Tensor,
+        num_subnns: int,
         exponent: float = 4.0,
         threshold: float = 0.0,
 ) -> Tensor:
-    """L_code of one block, Eq. (5), averaged over the batch.
+    """L_code of every block, Eq. (5), averaged over the batch.
+
+    All blocks at once: their energies are so few that an operator costs its launch, or its tracing, and little else.
 
     Args:
-        energies: Normalised energies, or those of a model without energy normalisation, [B, N].
-        codewords: The block's coding scheme, [K, N], all of one weight N_act.
+        energies: Each block's normalised energies, or those of a model without energy normalisation, [B, n].
+        schemes: Each block's coding scheme, [K, n], all codewords of one weight N_act; blocks may share a tensor.
         target: Classes [B] int64, of which -1 is ignored, or soft targets [B, K].
+        num_subnns: N. Where n is less, in a network that was cut out of another one, the energies and the codewords'
+            digits of the other subNNs are zeros.
         exponent: P of relu(|r E_n - w_{k,n}| - T)^P.
         threshold: T of it.
 
     Returns:
-        A scalar of the energies' type; 0 when every target is ignored.
+        [L] for L blocks, of the energies' type; 0 when every target is ignored.
     """
-    codewords = codewords.to(energies.dtype)
+    stacked = torch.stack([widened(energy, num_subnns) for energy in energies])
+    distinct = {id(scheme): scheme for scheme in schemes}
+    wanted = {key: wanted_energies(widened(scheme, num_subnns).to(stacked.dtype), target)
+              for key, scheme in distinct.items()}
+    words, ratios = (torch.stack(column) for column in zip(*(wanted[id(scheme)] for scheme in schemes)))
+    losses = penalty(ratios[:, None, None] * stacked - words, exponent, threshold).mean(2)
+    if target.is_floating_point():
+        return losses.mean(1)
+    valid = target >= 0
+    return torch.where(valid, losses, 0.).sum(1) / valid.sum().clamp_min(1)
+
+
+def wanted_energies(codewords: Tensor, target: Tensor) -> Tuple[Tensor, Tensor]:
+    """The codewords [B, N] of the targets, of [K, N], and r = N_act / N, a scalar; of target -1 it is any codeword."""
     ratio = codewords[0].mean()
     if target.is_floating_point():
-        with torch.autocast(energies.device.type, enabled=False):
-            words = target.to(energies.dtype) @ codewords
-        return penalty(ratio * energies - words, exponent, threshold).mean()
-    valid = target >= 0
-    words = codewords[target.clamp_min(0)]
-    loss = penalty(ratio * energies - words, exponent, threshold).mean(1)
-    return torch.where(valid, loss, 0.).sum() / valid.sum().clamp_min(1)
+        with torch.autocast(codewords.device.type, enabled=False):
+            return target.to(codewords.dtype) @ codewords, ratio
+    return codewords[target.clamp_min(0)], ratio
+
+
+def widened(x: Tensor, num_subnns: int) -> Tensor:
+    """[..., n] -> [..., N], with zeros after what is there."""
+    absent = num_subnns - x.shape[-1]
+    return nn.functional.pad(x, (0, absent)) if absent else x
 
 
 def penalty(deviation: Tensor, exponent: float, threshold: float) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from .energy import subnn_energies
 from .gradient_mask import masked_gradient_conv
 from .packed_conv import groups_per_pack
+from .packed_energy import per_channel
 
 # Leaves of torch.fx graphs: what they do depends on dtypes, which symbolic tracing cannot branch on.
 torch.fx.wrap('subnn_energies')
@@ -131,8 +132,7 @@ class CodedBottleneck(Bottleneck):
             mask = draw_drop_mask(z, self.num_subnns, self.drop_subnn)
         if mask is not None:
             scale = scale * mask
-        scale = scale.to(z.dtype).repeat_interleave(z.shape[1] // self.num_subnns, dim=1)
-        return z * scale[:, :, None, None], energies
+        return z * per_channel(scale.to(z.dtype), z.shape[1] // self.num_subnns), energies
 
 
 class CodedStage(nn.Sequential):

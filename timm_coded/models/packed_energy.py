@@ -35,50 +35,58 @@ def eager_packed_energies(z: Tensor, weight: Tensor, num_subnns: int, pack: int)
     return _PackedEnergies.apply(z, weight, num_subnns, pack)[0]
 
 
-def energies_and_product(z: Tensor, weight: Tensor, num_subnns: int, pack: int) -> Tuple[Tensor, Tensor]:
-    """The energies [B, N], and M z [B, N * d, H, W]."""
+def energies_and_product(z: Tensor, weight: Tensor, num_subnns: int, pack: int) -> Tuple[Tensor, Tensor, Tensor]:
+    """The energies [B, N], M z [B, N * d, H, W], and `same_subnn` of a group."""
     batch, width, height, depth = z.shape
     groups, d = num_subnns // pack, width // num_subnns
     branches = weight.to(z.dtype).reshape(weight.shape[0], width).split(pack * d, dim=1)
     # a product for each group: XLA:CPU takes twice as long to make one of all, with changes of layout
-    gram = torch.stack([branch.t() @ branch for branch in branches]) * same_subnn(pack, d, z)
+    own = same_subnn(pack, d, z.device)
+    gram = torch.stack([branch.t() @ branch for branch in branches]) * own
     product = F.conv2d(z, gram.reshape(width, pack * d, 1, 1), groups=groups)
     terms = (accumulable(product) * accumulable(z)).sum((2, 3))  # pixels first: channels stay in their lanes
-    return terms.reshape(batch, num_subnns, d).sum(2) / (weight.shape[0] * height * depth), product
+    return terms.reshape(batch, num_subnns, d).sum(2) / (weight.shape[0] * height * depth), product, own
 
 
 class _PackedEnergies(torch.autograd.Function):
 
     @staticmethod
-    def forward(z: Tensor, weight: Tensor, num_subnns: int, pack: int) -> Tuple[Tensor, Tensor]:
+    def forward(z: Tensor, weight: Tensor, num_subnns: int, pack: int) -> Tuple[Tensor, Tensor, Tensor]:
         return energies_and_product(z, weight, num_subnns, pack)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Tuple[Tensor, Tensor, int, int], output: Tuple[Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: Tuple[Tensor, Tensor, int, int], output: Tuple[Tensor, Tensor, Tensor]) -> None:
         z, weight, ctx.num_subnns, ctx.pack = inputs
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(z, weight, output[1])
+        _, product, own = output
+        ctx.mark_non_differentiable(product, own)
+        ctx.save_for_backward(z, weight, product, own)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> Tuple[Tensor, Optional[Tensor], None, None]:
-        z, weight, product = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> Tuple[Tensor, Optional[Tensor], None, None]:
+        z, weight, product, own = ctx.saved_tensors
         batch, width, height, depth = z.shape
         groups, d = ctx.num_subnns // ctx.pack, width // ctx.num_subnns
-        scale = (grad * (2 / (weight.shape[0] * height * depth))).repeat_interleave(d, dim=1)[:, :, None, None]
+        scale = per_channel(grad * (2 / (weight.shape[0] * height * depth)), d)
         z_grad = (accumulable(product) * scale).to(z.dtype)
         if not ctx.needs_input_grad[1]:
             return z_grad, None, None, None
         pixels = z.reshape(batch, groups, ctx.pack * d, height * depth)
         scaled = (accumulable(z) * scale).to(z.dtype).reshape(pixels.shape)
         # not as a grouped convolution's weight gradient, for which XLA:CPU takes 20 times as long, and a TPU no less
-        outer = torch.einsum('ngap,ngbp->gab', scaled, pixels) * same_subnn(ctx.pack, d, z)
+        outer = torch.einsum('ngap,ngbp->gab', scaled, pixels) * own
         branch = weight.to(z.dtype).reshape(weight.shape[0], groups, ctx.pack * d)
         weight_grad = torch.einsum('cga,gab->cgb', branch, outer).reshape(weight.shape)
         return z_grad, weight_grad.to(weight.dtype), None, None
 
 
-def same_subnn(pack: int, d: int, like: Tensor) -> Tensor:
-    """[pack d, pack d]: 1 where two of a group's channels belong to one subNN, 0 elsewhere."""
-    subnn = torch.arange(pack * d, device=like.device) // d
-    return (subnn[:, None] == subnn[None, :]).to(like.dtype)
+def same_subnn(pack: int, d: int, device: torch.device) -> Tensor:
+    """[pack d, pack d], bool: whether two of a group's channels belong to one subNN."""
+    subnn = torch.arange(pack * d, device=device) // d
+    return subnn[:, None] == subnn
+
+
+def per_channel(x: Tensor, d: int) -> Tensor:
+    """A number for each subNN [B, N] -> one for each of its d channels, [B, N * d, 1, 1]."""
+    batch, num_subnns = x.shape
+    return x.view(batch, num_subnns, 1, 1).expand(-1, -1, d, -1).reshape(batch, num_subnns * d, 1, 1)
