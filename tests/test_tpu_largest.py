@@ -9,7 +9,7 @@ MEMORY = 16 * 2 ** 30
 
 
 def search(limit, first, peak):
-    """Which batches were compiled, and what was found, where batches to `limit` fit."""
+    """What was found, and in how many compiles, where batches to `limit` fit."""
     tried = []
 
     def compiled(batch_size):
@@ -20,7 +20,7 @@ def search(limit, first, peak):
     best, refused = largest_batch(compiled, first, MEMORY)
     assert len(set(tried)) == len(tried) <= 18
     assert all(batch % 8 == 0 and batch > 0 for batch in tried)
-    return best.step.batch_size if best else None, refused
+    return best.step.batch_size if best else None, refused, len(tried)
 
 
 @pytest.mark.parametrize('first', [1, 64, 192, 8000, 10 ** 6])
@@ -31,11 +31,20 @@ def search(limit, first, peak):
     lambda batch: min(batch * 2 ** 26, MEMORY - 1),  # the compiler recomputes to stay below
 ])
 def test_the_largest_multiple_of_8_is_found(limit, first, peak):
-    best, refused = search(limit, first, peak)
+    best, refused, _ = search(limit, first, peak)
     assert best == (limit // 8 * 8 or None)
     assert refused == (best or 0) + 8
 
 
 @pytest.mark.parametrize('first', [64, 8192, 10 ** 6])
 def test_the_search_ends_where_everything_fits(first):
-    assert search(10 ** 9, first, lambda batch: batch) == (8192, None)
+    assert search(10 ** 9, first, lambda batch: batch)[:2] == (8192, None)
+
+
+@pytest.mark.parametrize('first', [64, 192, 512])
+def test_where_memory_grows_evenly_five_compiles_find_it(first):
+    constant, image = 2 ** 28, 25 * 2 ** 20  # about what the ImageNet model takes on v5e
+    limit = (MEMORY - constant) // image
+    best, _, compiles = search(limit, first, lambda batch: constant + batch * image)
+    assert best == limit // 8 * 8
+    assert compiles <= 5

@@ -11,7 +11,8 @@ def largest_batch(compiled: Callable[[int], Estimate], first: int, memory: int) 
     """Looks for the largest multiple of 8 images that fits, by compiling for some.
 
     It takes for granted that what is smaller than what fits does fit. The first guesses follow the peak memory, which
-    grows about evenly with the batch; the compiler can save memory when it must, so the end is found by halving.
+    grows about evenly with the batch; the compiler can save memory when it must, so from the last guess on it goes by
+    steps that grow, and the end is found by halving.
 
     Args:
         compiled: the estimate for a batch size.
@@ -22,7 +23,7 @@ def largest_batch(compiled: Callable[[int], Estimate], first: int, memory: int) 
         The estimate of the largest batch that fits, None if not even 8 images do, and the next batch size, which does
         not fit; None if that is beyond 8192.
     """
-    best, refused = None, None
+    best, refused, stride = None, None, STEP
     batch = multiple(min(first, LIMIT))
     while True:
         result = compiled(batch)
@@ -35,7 +36,9 @@ def largest_batch(compiled: Callable[[int], Estimate], first: int, memory: int) 
             return best, refused
         guess = multiple(int(low * memory / best.peak)) if best else 0
         if refused is None:
-            batch = min(guess if guess > low else 2 * low, LIMIT)
+            if guess <= low:
+                guess, stride = low + stride, 4 * stride
+            batch = min(guess, LIMIT)
         else:
             middle = multiple((low + refused) // 2)
             batch = guess if middle < guess < refused else middle
