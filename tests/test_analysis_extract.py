@@ -9,7 +9,7 @@ import torch
 from cutting import random_model, union_masks
 from materialised import assert_equal_to_1e_10, materialised_network
 
-from timm_coded import extract_classes, pack_grouped_convs
+from timm_coded import WithEnergies, extract_classes, pack_grouped_convs
 from timm_coded.models import cut_subnns, early_decode
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -86,6 +86,13 @@ def test_packed_model_gives_the_network_of_the_plain_one_and_it_can_be_packed():
     assert_equal_to_masked(model, network, [4, 9], x)
     assert type(packed.layer1[0].conv2).__name__ == 'PackedConv2d'
     assert_equal_to_masked(model, pack_grouped_convs(network), [4, 9], x)
+
+
+def test_a_wrapper_is_looked_through():
+    model = random_model()
+    cut, plain = extract_classes(WithEnergies(model), [3]), extract_classes(model, [3])
+    assert type(cut) is type(model)
+    assert all(torch.equal(*pair) for pair in zip(cut.state_dict().values(), plain.state_dict().values()))
 
 
 def test_network_can_be_extracted_from_again():

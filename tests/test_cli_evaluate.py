@@ -18,8 +18,9 @@ from timm_coded.train.trained import load_trained
 def failure(capsys, *argv) -> str:
     assert main([str(word) for word in argv]) == 2
     out, err = capsys.readouterr()
-    assert out == '' and len(err.splitlines()) == 1
-    return err
+    lines = [line for line in err.splitlines() if 'does not say how its images were prepared' not in line]
+    assert out == '' and len(lines) == 1
+    return lines[0]
 
 
 def last_metrics(path):
@@ -72,12 +73,56 @@ def test_training_split_and_images_of_other_classes(digits_checkpoint, tmp_path)
 def test_weights_alone_need_the_models_name(digits_checkpoint, tmp_path, capsys):
     weights = torch.load(digits_checkpoint, weights_only=True)['state_dict']
     torch.save(weights, tmp_path / 'weights.pth')
-    argv = ['evaluate', tmp_path / 'weights.pth', '--output', tmp_path, '--dataset', 'digits', '--img-size', 8]
+    argv = ['evaluate', tmp_path / 'weights.pth', '--output', tmp_path, '--dataset', 'digits']
     assert '--model' in failure(capsys, *argv)
-    assert main([str(word) for word in argv] + ['--model', 'coded_resnext11_10x11d']) == 0
+    model = ['--model', 'coded_resnext11_10x11d']
+    assert main([*map(str, argv), *model, '--img-size', '8']) == 0
+    err = capsys.readouterr().err
+    assert 'taken for granted: 8 pixels (--img-size), mean 0.4914, 0.4822, 0.4465 (--mean)' in err
     one, other = load_outputs(tmp_path / 'outputs-validation.npz'), load_trained(digits_checkpoint)
-    logits = torch.cat([other.model(images)[target >= 0] for images, target in other.images()])
-    assert np.mean(one.predictions == logits.argmax(1).numpy()) > .9, 'only the normalisation is another'
+    logits = torch.cat([other.model(images)[target >= 0] for images, target in other.images()]).numpy()
+    assert np.mean(one.predictions == logits.argmax(1)) > .9, 'only the normalisation is another'
+    config = [word for name in ('mean', 'std') for word in (f'--{name}', *map(str, other.config[name]))]
+    assert main([*map(str, argv), *model, '--img-size', '8', *config]) == 0
+    assert 'taken for granted' not in capsys.readouterr().err
+    assert np.allclose(load_outputs(tmp_path / 'outputs-validation.npz').logits, logits, atol=1e-4)
+
+
+@pytest.mark.parametrize('flag', ['--mean', '--std', '--model-kwargs'])
+def test_a_checkpoint_of_a_run_knows_its_model_and_its_images(digits_checkpoint, tmp_path, capsys, flag):
+    value = 'drop_rate=0.1' if flag == '--model-kwargs' else '0.5'
+    assert f'{flag}: for weights of --model' in failure(
+        capsys, 'evaluate', digits_checkpoint, flag, value, '--output', tmp_path)
+
+
+def test_weights_of_a_model_with_other_arguments_need_them(tmp_path, capsys):
+    model = timm.create_model('coded_resnext11_10x11d', num_active=(10, 4, 2))
+    torch.save(model.state_dict(), tmp_path / 'weights.pth')
+    argv = ['evaluate', tmp_path / 'weights.pth', '--output', tmp_path, '--dataset', 'digits', '--img-size', 8,
+            '--model', 'coded_resnext11_10x11d']
+    assert '--model-kwargs num_active=10,4,2' in failure(capsys, *argv)
+    assert main([*map(str, argv), '--model-kwargs', 'num_active=10,4,2']) == 0
+    assert load_outputs(tmp_path / 'outputs-validation.npz').codewords['layer3.0'].sum(1).tolist() == [2] * 10
+
+
+@pytest.mark.parametrize('model, prefix, message', [
+    ('resnext11_10x11d', '', 'holds the codewords of a coded model, --model resnext11_10x11d has no coded blocks'),
+    ('coded_resnext29_10x11d', '', 'does not fit the model, as its own was made with other arguments: '),
+    ('coded_resnext11_10x11d', 'module.module.', 'has no fc.weight, but module.'),
+    ('coded_resnext11_10x11d:num_active=10,4,2', '', 'no --model coded_resnext11_10x11d:num_active=10,4,2'),
+])
+def test_what_does_not_fit_the_weights_is_told_shortly(tmp_path, capsys, model, prefix, message):
+    weights = timm.create_model('coded_resnext11_10x11d').state_dict()
+    torch.save({prefix + name: value for name, value in weights.items()}, tmp_path / 'weights.pth')
+    found = failure(capsys, 'evaluate', tmp_path / 'weights.pth', '--model', model, '--dataset', 'digits')
+    assert message in found and len(found) < 900
+
+
+def test_an_extracted_network_is_no_checkpoint(digits_checkpoint, tmp_path, capsys):
+    assert main(['extract', str(digits_checkpoint), '--classes', '3', '--repeats', '0', '--output',
+                 str(tmp_path / 'three.pth')]) == 0
+    capsys.readouterr()
+    assert 'timm_coded.load_extracted' in failure(capsys, 'evaluate', tmp_path / 'three.pth')
 
 
 def test_codewords_are_the_checkpoints_own(digits_checkpoint, tmp_path, caplog):

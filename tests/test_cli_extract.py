@@ -208,6 +208,12 @@ def test_models_without_coded_blocks_are_an_error(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ['stock.pth']
 
 
+def test_names_of_classes_that_are_not_at_hand_are_asked_for(tmp_path, capsys):
+    torch.save(timm.create_model('coded_resnext11_10x11d').state_dict(), tmp_path / 'net.pth')
+    assert extract(tmp_path / 'net.pth', '--model', 'coded_resnext11_10x11d', '--classes', 'three', 4) == 2
+    assert 'three: no class index, and no names of classes are at hand' in capsys.readouterr().err
+
+
 def test_weights_with_a_scheme_and_ratios_of_their_own(tmp_path):
     model = timm.create_model('coded_resnext11_10x11d', num_classes=12, scheme_source='search').eval()
     torch.save(model.state_dict(), tmp_path / 'net.pth')

@@ -287,6 +287,15 @@ def test_scheme_files_go_with_the_model(changed, trained, tmp_path, caplog):
         file.read_text() for file in (tmp_path / 'digits').iterdir() if file.suffix != '.safetensors')
 
 
+def test_images_of_weights_alone_are_as_the_user_says(tmp_path):
+    torch.save(timm.create_model('coded_resnext11_10x11d').state_dict(), tmp_path / 'net.pth')
+    assert push(tmp_path / 'net.pth', '--model', 'coded_resnext11_10x11d', '--folder', tmp_path / 'net',
+                '--img-size', 8, '--mean', 0.5, '--std', 0.25, 0.5, 0.75) == 0
+    config = resolve_model_data_config(timm.create_model(f'local-dir:{tmp_path / "net"}', pretrained=True))
+    found = [tuple(config[name]) for name in ('input_size', 'mean', 'std')]
+    assert found == [(3, 8, 8), (0.5,) * 3, (0.25, 0.5, 0.75)]
+
+
 @pytest.mark.parametrize('source', ['paper', 'search'])
 def test_other_schemes_are_made_again_without_a_word(tmp_path, caplog, source):
     model = timm.create_model('coded_resnext11_10x11d', scheme_source=source)

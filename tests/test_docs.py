@@ -183,4 +183,4 @@ def test_costs_of_the_recipe_are_the_formula_of_the_estimated_throughput():
     assert sorted((chip, rate) for chip, rate, *_ in costs) == sorted(estimated)
     for _, rate, *told in costs:
         hours = 250 * 1_281_167 / (3600 * int(rate))
-        assert told == [f'{hours:.0f}', f'{hours / 8:.1f}', f'{8 * int(rate) / 408:.1f}']
+        assert told == [f'{hours:.0f}', f'{hours / 8:.1f}', f'{8 * int(rate) / 324:.1f}']

@@ -237,6 +237,21 @@ def test_mu_must_not_be_negative(model, mu):
         CodingLoss(nn.CrossEntropyLoss(), model, mu)
 
 
+def test_model_and_criterion_that_changed_places_are_an_error(model):
+    with pytest.raises(ValueError, match='in this order'):
+        CodingLoss(model, nn.CrossEntropyLoss())
+
+
+def test_a_criterion_without_a_mean_is_an_error(model):
+    with pytest.raises(ValueError, match=r'the shape \[4\], expected a scalar'):
+        CodingLoss(nn.CrossEntropyLoss(reduction='none'), model)(output(), torch.tensor([0, 1, 2, 3]))
+
+
+def test_logits_of_other_classes_than_the_codewords_are_an_error(model):
+    with pytest.raises(ValueError, match='logits are of 20 classes, the codewords of 10'):
+        CodingLoss(nn.CrossEntropyLoss(), model)(output(num_classes=20), torch.tensor([0, 1, 2, 3]))
+
+
 def test_loss_of_a_network_cut_out_of_another_is_that_of_the_others_removed():
     torch.manual_seed(0)
     full = timm.create_model('coded_resnext11_10x11d').double().eval()

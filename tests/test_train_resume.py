@@ -202,7 +202,7 @@ def test_override_with_another_number_of_classes_takes_what_fits():
 
 
 def test_weights_of_another_model_are_refused():
-    with pytest.raises(UserError, match=f'cannot resume {PATH}, its model was made with other arguments: .*mismatch'):
+    with pytest.raises(UserError, match=f'{PATH} does not fit the model, as its own was made with other .*mismatch'):
         restore_model(make_model(4), make_model(10).state_dict(), PATH, override=False)
     with pytest.raises(UserError, match='Missing key'):
         restore_model(make_model(), {}, PATH, override=False)

@@ -43,9 +43,12 @@ class CodingLoss(nn.Module):
             threshold: T, the distance of an energy from its codeword's digit that costs nothing.
 
         Raises:
-            ValueError: mu or threshold is negative, or exponent below 1, or one of them is no finite number.
+            ValueError: mu or threshold is negative, or exponent below 1, or one of them is no finite number; or the
+                criterion is the model.
         """
         super().__init__()
+        if coded_blocks(criterion):
+            raise ValueError('the criterion is a model: expected CodingLoss(criterion, model), in this order')
         if not 0. <= mu < math.inf:
             raise ValueError(f'mu is {mu}, expected the non-negative weight of the coding loss')
         if not 1. <= exponent < math.inf:
@@ -72,7 +75,7 @@ class CodingLoss(nn.Module):
             A scalar; 0 when every target is ignored.
 
         Raises:
-            ValueError: output and the model's coded blocks do not agree.
+            ValueError: output and the model's coded blocks or classes do not agree, or the criterion gives no scalar.
         """
         model, = self._model
         blocks = coded_blocks(model)
@@ -83,9 +86,15 @@ class CodingLoss(nn.Module):
                 f'the output has the energies of {len(energies)} blocks, the model has {len(blocks)} coded blocks: '
                 f'call the loss with model.forward_energies(x)')
         loss = self.class_loss(logits, target)
+        if loss.dim() > 0:
+            raise ValueError(f"the criterion's loss has the shape {list(loss.shape)}, expected a scalar, the mean over "
+                             "samples: leave out reduction='none'")
         self.parts = {'class': loss.detach()}
         if blocks:
             schemes = [model.codewords(block) for block in blocks]
+            if len(schemes[0]) != logits.shape[1]:
+                raise ValueError(f'the logits are of {logits.shape[1]} classes, the codewords of {len(schemes[0])}: '
+                                 'make the loss of the model that gives the logits')
             losses = coding_losses(energies, schemes, target, model.num_subnns, self.exponent, self.threshold)
             self.parts |= zip(blocks, losses.detach().unbind())
             loss = loss + self.mu * losses.sum()

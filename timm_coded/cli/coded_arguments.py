@@ -2,29 +2,11 @@
 import argparse
 from typing import Any, Sequence
 
-from timm.utils import ParseKwargs
-
 from timm_coded.speed.forms import FORMS, coded_with
 from timm_coded.train.errors import UserError
-from timm_coded.train.flags import COUNT
+from timm_coded.train.flags import COUNT, ModelKwargs
 
 MODEL_HELP = "any of timm's or of timm_coded's; " + '; '.join(f'MODEL:{form}, {what}' for form, what in FORMS.items())
-
-
-class ModelKwargs(ParseKwargs):
-    """timm's, which answers a word without '=' in one line."""
-
-    def __call__(
-            self,
-            parser: argparse.ArgumentParser,
-            namespace: argparse.Namespace,
-            values: Any,
-            option_string: str | None = None,
-    ) -> None:
-        try:
-            super().__call__(parser, namespace, values, option_string)
-        except ValueError:
-            parser.error(f'{option_string} takes NAME=VALUE words, got {" ".join(values)}')
 
 
 def add_coded_arguments(parser: argparse.ArgumentParser) -> None:

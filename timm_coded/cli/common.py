@@ -12,7 +12,7 @@ from timm_coded.analysis.detection.attacks import Attack, Attacked
 from timm_coded.analysis.findings import Findings, as_plain
 from timm_coded.analysis.outputs import Outputs, collect_outputs
 from timm_coded.train.errors import UserError
-from timm_coded.train.flags import COUNT, INDEX
+from timm_coded.train.flags import COUNT, INDEX, ModelKwargs
 from timm_coded.train.trained import Images, Trained, load_trained
 
 
@@ -23,6 +23,11 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser, required: bool = T
     group = parser.add_argument_group('model')
     group.add_argument('--model', help='of which model of the registry the file holds the weights; read from it where '
                                        'train_xla.py wrote it')
+    group.add_argument('--model-kwargs', nargs='+', action=ModelKwargs, metavar='NAME=VALUE',
+                       help='with --model: arguments that the model was made with, such as num_active=10,4,2')
+    for flag in ('--mean', '--std'):
+        group.add_argument(flag, type=float, nargs='+', metavar='X', help='with --model: of the 0..1 pixels that the '
+                           "weights were trained with, one number, or one a channel; default: the model's own")
     group.add_argument('--use-ema', action='store_true', help='take the moving average of the weights')
     if device:
         add_device_argument(group)
@@ -42,13 +47,17 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--dataset', help="what kind of data set, as for train_xla.py; default: the training's")
     group.add_argument('--split', default='validation',
                        help="which of the data set's images: validation, train or another; default: validation")
-    group.add_argument('--img-size', type=COUNT, metavar='PIXELS',
-                       help='side of the images; default: that of the evaluation while training')
+    add_img_size_argument(group)
     group.add_argument('--skip-corrupt', type=INDEX, metavar='N',
                        help="leave out up to N images that cannot be read; default: the training's, else 0")
     group.add_argument('-b', '--batch-size', type=COUNT, metavar='B',
                        help='images at a time; default: that of the evaluation while training')
     group.add_argument('-j', '--workers', type=INDEX, metavar='N', help="loader processes; default: the training's")
+
+
+def add_img_size_argument(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument('--img-size', type=COUNT, metavar='PIXELS',
+                        help='side of the images; default: that of the evaluation while training')
 
 
 def add_output_argument(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
@@ -64,8 +73,21 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def open_trained(args: argparse.Namespace) -> Trained:
-    data_args = {'eval_img_size': getattr(args, 'img_size', None), 'skip_corrupt': getattr(args, 'skip_corrupt', None)}
-    return load_trained(args.checkpoint, args.device, args.model, data_args, args.use_ema)
+    """The model of CHECKPOINT; says what it takes for granted of weights that do not tell their images."""
+    size = getattr(args, 'img_size', None)
+    told = {'model_kwargs': args.model_kwargs, 'mean': args.mean, 'std': args.std}
+    given = ', '.join('--' + name.replace('_', '-') for name, value in told.items() if value is not None)
+    if given and not args.model:
+        raise UserError(f'{given}: for weights of --model; a checkpoint of train_xla.py says itself how it was trained')
+    flags = {**told, 'eval_img_size': size, 'skip_corrupt': getattr(args, 'skip_corrupt', None)}
+    if args.model:
+        flags['img_size'] = size
+    trained = load_trained(args.checkpoint, args.device, args.model, flags, args.use_ema)
+    if args.model and None in (size, args.mean, args.std):
+        mean, std = (', '.join(f'{x:.4g}' for x in trained.config[name]) for name in ('mean', 'std'))
+        tell(f'{args.checkpoint} does not say how its images were prepared; taken for granted: {trained.image_size} '
+             f'pixels (--img-size), mean {mean} (--mean), standard deviation {std} (--std)')
+    return trained
 
 
 def open_images(args: argparse.Namespace, trained: Trained, split: str | None = None) -> Images:

@@ -90,7 +90,8 @@ def chosen_rules(args: argparse.Namespace) -> list[Margin | Agreement]:
 
 def check_no_measurement(args: argparse.Namespace) -> None:
     """Raises UserError: a flag is given that only a run of the network reads."""
-    names = (*MEASUREMENT, 'data_dir', 'dataset', 'img_size', 'skip_corrupt', 'batch_size', 'workers', 'model')
+    names = (*MEASUREMENT, 'data_dir', 'dataset', 'img_size', 'skip_corrupt', 'batch_size', 'workers', 'model',
+             'model_kwargs', 'mean', 'std')
     others = {'split': 'validation', 'device': 'cpu', 'use_ema': False}
     for name in (*names, *others):
         if getattr(args, name) != others.get(name):

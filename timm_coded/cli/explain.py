@@ -9,12 +9,12 @@ from timm_coded.analysis.explanation import explain
 from timm_coded.analysis.findings import Findings
 from timm_coded.analysis.outputs import check_coded
 from timm_coded.train.errors import UserError
-from timm_coded.train.flags import COUNT
 from timm_coded.train.trained import Trained
 
 from .common import (
     add_checkpoint_arguments,
     add_class_names_argument,
+    add_img_size_argument,
     add_output_argument,
     class_names_of,
     file_name,
@@ -33,8 +33,7 @@ EXAMPLE = 'timm-coded explain output/train/digits/model_best.pth.tar three.png'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_arguments(parser)
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files')
-    parser.add_argument('--img-size', type=COUNT, metavar='PIXELS',
-                        help='side of the images; default: that of the evaluation while training')
+    add_img_size_argument(parser)
     parser.add_argument('--calibrator', metavar='FILE',
                         help='calibrator.json of `timm-coded calibrate`, for calibrated probabilities')
     add_class_names_argument(parser)

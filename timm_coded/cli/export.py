@@ -3,9 +3,14 @@ import argparse
 
 from timm_coded.models import coded_blocks
 from timm_coded.train.errors import UserError
-from timm_coded.train.flags import COUNT
 
-from .common import add_checkpoint_arguments, add_class_names_argument, class_names_of, open_trained
+from .common import (
+    add_checkpoint_arguments,
+    add_class_names_argument,
+    add_img_size_argument,
+    class_names_of,
+    open_trained,
+)
 from .export_flags import FLAGS, add_export_arguments, check_export, export_files, exported_paths
 
 DESCRIPTION = (
@@ -19,8 +24,7 @@ timm-coded export output/train/digits/model_best.pth.tar --stablehlo digits --st
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_arguments(parser, device=False)
-    parser.add_argument('--img-size', type=COUNT, metavar='PIXELS',
-                        help='side of the images; default: that of the evaluation while training')
+    add_img_size_argument(parser)
     add_class_names_argument(parser)
     add_export_arguments(parser)
 

@@ -12,7 +12,14 @@ from timm_coded.hub.folder import check_folder
 from timm_coded.train.errors import UserError
 from timm_coded.train.trained import Trained
 
-from .common import add_checkpoint_arguments, add_class_names_argument, class_names_of, open_trained, tell
+from .common import (
+    add_checkpoint_arguments,
+    add_class_names_argument,
+    add_img_size_argument,
+    class_names_of,
+    open_trained,
+    tell,
+)
 
 DESCRIPTION = (
     'Puts the network of a checkpoint on the Hugging Face Hub, for timm.create_model("hf-hub:REPO_ID", '
@@ -29,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('repo_id', nargs='?', metavar='REPO_ID', help='USER/NAME on the Hub; made where there is none')
     parser.add_argument('--folder', type=Path, metavar='FOLDER',
                         help='write the files here, for timm.create_model("local-dir:FOLDER", pretrained=True)')
+    add_img_size_argument(parser)
     parser.add_argument('--private', action='store_true', help='make the repository a private one')
     parser.add_argument('--license', default='apache-2.0', metavar='NAME',
                         help="of the weights, by the Hub's name; default: %(default)s")

@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--img-size', type=COUNT, default=160, metavar='PIXELS',
                         help='side of the images; default: 160')
     parser.add_argument('--num-classes', type=COUNT, default=1000, metavar='K', help='of the model; default: 1000')
-    parser.add_argument('--input-rate', type=RATE, default=408., metavar='IMAGES',
-                        help='training images/s that a core prepares, as `timm-coded input` measures; default: 408, '
+    parser.add_argument('--input-rate', type=RATE, default=324., metavar='IMAGES',
+                        help='training images/s that a core prepares, as `timm-coded input` measures; default: 324, '
                         'of one machine (docs/performance.md)')
     parser.add_argument('--host-ms', type=RATE, default=82.5, metavar='MS',
                         help='of a process for a micro-batch, as `timm-coded host` measures; default: 82.5, of one '

@@ -61,10 +61,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = build_parser()
     defaults = read_config(config_path(argv))
     parser.set_defaults(data_dir=defaults.data_dir)
-    try:
-        args, unknown = parser.parse_known_args(argv, defaults)
-    except ValueError as error:  # timm's ParseKwargs, of a word without '='
-        parser.error(f'--model-kwargs takes NAME=VALUE words: {error}')
+    args, unknown = parser.parse_known_args(argv, defaults)
     if unknown:
         flags = [word.split('=')[0] for word in unknown if word.startswith('-')]
         if not flags:

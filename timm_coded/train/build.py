@@ -17,7 +17,7 @@ from timm_coded.models import coded_blocks
 
 from .data.mixing import is_mixed
 from .data.samples import IGNORED
-from .errors import UserError
+from .errors import NotCodedError, UserError
 
 CODED_MODEL_FLAGS = ('drop_subnn', 'scheme_source', 'num_active', 'energy_norm', 'drop_per_block')
 CODED_LOSS_FLAGS = {'mu': 'mu', 'coding_exponent': 'exponent', 'coding_threshold': 'threshold', 'mask_grads': ''}
@@ -33,8 +33,8 @@ def create_model(args: argparse.Namespace, initial_checkpoint: str = '') -> nn.M
     coded = {flag: getattr(args, flag) for flag in CODED_MODEL_FLAGS if getattr(args, flag) is not None}
     given = [flag for flag in (*CODED_LOSS_FLAGS, *coded) if getattr(args, flag) is not None]
     given = [f'--{"no-" * (getattr(args, flag) is False)}{flag.replace("_", "-")}' for flag in given]
-    not_coded = UserError(f'--model {args.model} has no coded blocks: leave out {", ".join(given)}, or take a coded '
-                          f'model ({", ".join(timm.list_models("coded_*"))})')
+    not_coded = NotCodedError(f'--model {args.model} has no coded blocks: leave out {", ".join(given)}, or take a '
+                              f'coded model ({", ".join(timm.list_models("coded_*"))})')
     if initial_checkpoint and not os.path.isfile(initial_checkpoint):
         raise UserError(f'there is no --initial-checkpoint {initial_checkpoint}')
     check_model_name(args.model)
@@ -62,7 +62,10 @@ def create_model(args: argparse.Namespace, initial_checkpoint: str = '') -> nn.M
 
 def check_model_name(name: str) -> None:
     """Raises UserError: timm's registry has no such model; a name like 'hf-hub:...' is left to timm."""
-    if ':' not in name and not timm.is_model(name):
+    source, colon, _ = name.partition(':')
+    if timm.is_model(source) and colon:
+        raise UserError(f'there is no --model {name}: give {source}, and its arguments by --model-kwargs')
+    if not colon and not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         raise UserError(f'there is no --model {name}' + (f'; did you mean {" or ".join(near)}?' if near else ''))
 

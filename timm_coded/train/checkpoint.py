@@ -230,6 +230,9 @@ def load(path: str | Path, otherwise: str = 'to start from its weights, use --in
         raise UserError(f'cannot read the checkpoint {path}: {reason}; give another one of its folder') from error
     needed = {'arch', 'num_classes', 'epoch', 'step', 'state_dict', 'optimizer', 'best', 'history', 'args'}
     missing = needed - (set(state) if isinstance(state, dict) else set())
+    if isinstance(state, dict) and 'extracted' in state:
+        raise UserError(f'{path} is an extracted network, which is a model of its own: '
+                        f'timm_coded.load_extracted({str(path)!r}) in Python, or give the checkpoint it was cut out of')
     if missing:
         raise UserError(f'{path} is no checkpoint of train_xla.py (it has no {", ".join(sorted(missing))}): '
                         f'{otherwise}')

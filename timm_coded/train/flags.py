@@ -43,6 +43,22 @@ class Switch(argparse.BooleanOptionalAction):
         setattr(namespace, self.dest, option_string == self.option_strings[0])
 
 
+class ModelKwargs(ParseKwargs):
+    """timm's, which answers a word without '=' in one line."""
+
+    def __call__(
+            self,
+            parser: argparse.ArgumentParser,
+            namespace: argparse.Namespace,
+            values: Any,
+            option_string: str | None = None,
+    ) -> None:
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except ValueError:
+            parser.error(f'{option_string} takes NAME=VALUE words, got {" ".join(values)}')
+
+
 def add_data_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('data')
     group.add_argument('data_dir', nargs='?', metavar='DATA_DIR', help='folder of the images')
@@ -105,7 +121,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('model')
     group.add_argument('--model', default='coded_resnext50_32x4d', help="any of timm's or of timm_coded's")
     group.add_argument('--num-classes', type=COUNT, help="default: the data set's")
-    group.add_argument('--model-kwargs', nargs='*', default={}, action=ParseKwargs, metavar='NAME=VALUE')
+    group.add_argument('--model-kwargs', nargs='*', default={}, action=ModelKwargs, metavar='NAME=VALUE')
     group.add_argument('--initial-checkpoint', default='', help='weights to start from; a resumed run has its own')
     group.add_argument('--grad-checkpointing', action=Switch, default=False)
     group.add_argument('--pack-lanes', type=INDEX, help='merge grouped convolutions to so many channels; 0: do not; '

@@ -1,5 +1,6 @@
 """Going on with a run: the newest whole checkpoint, whether it is of this run, and everything put back."""
 import argparse
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,8 @@ def restore_model(model: nn.Module, weights: dict[str, torch.Tensor], path: Path
     try:
         left = model.load_state_dict(weights, strict=not override).missing_keys
     except RuntimeError as error:
-        reason = ' '.join(str(error).split())
-        raise UserError(f'cannot resume {path}, its model was made with other arguments: {reason}') from error
+        reason = textwrap.shorten(str(error), 500, placeholder=' ...')
+        raise UserError(f'{path} does not fit the model, as its own was made with other arguments: {reason}') from error
     return [name for name in left if not name.startswith('codewords_')]
 
 

@@ -27,7 +27,7 @@ from .data.image_set import ImageSet
 from .data.images import create_augment, create_evaluation_batches, create_evaluation_transform, data_config
 from .data.rgb import to_rgb
 from .data.splits import check_flags, open_split
-from .errors import UserError
+from .errors import NotCodedError, UserError
 from .prepare import XLA_LANES
 from .replicas import Replica
 from .resume import restore_model
@@ -185,6 +185,7 @@ def load_trained(
     vars(args).update({name: value for name, value in (data_args or {}).items() if value is not None})
     replica = replicas.create(device)
     words = {name: words for name, words in weights.items() if name.startswith('codewords_')}
+    hint = '; if not those that it has by default, name them: --model-kwargs num_active=10,4,2' if model_name else ''
     with tempfile.TemporaryDirectory() as folder:
         if words:  # the weights were trained with these, wherever they came from
             args.scheme_source = [str(Path(folder, name)) for name in words]
@@ -192,12 +193,20 @@ def load_trained(
                 CodingScheme(words[name].numpy()).save(file)
         try:
             model = create_model(args)
+            if words and not coded_blocks(model):
+                raise NotCodedError
+        except NotCodedError as error:
+            raise UserError(f'{path} holds the codewords of a coded model, --model {args.model} has no coded blocks: '
+                            'name the coded model') from error
         except UserError as error:
-            raise UserError(str(error).replace(folder, str(path))) from error
+            raise UserError(str(error).replace(folder, str(path)) + hint) from error
     if coded_blocks(model) and not words:
         raise UserError(f'{path} has no codewords, {args.model} needs them: a stock checkpoint is no coded model yet, '
-                        'train it with --initial-checkpoint')
-    restore_model(model, weights, path, False)
+                        f'train it first: train_xla.py --model {args.model} --initial-checkpoint {path}')
+    try:
+        restore_model(model, weights, path, False)
+    except UserError as error:
+        raise UserError(f'{error}{hint}') from error
     for name, value in model.state_dict().items():
         if not torch.isfinite(value).all():
             raise UserError(f'{path} is broken: {name} in it is not finite; give an earlier checkpoint')
@@ -234,6 +243,7 @@ def read_foreign(path: Path, model_name: str, use_ema: bool) -> tuple[argparse.N
     classifier = timm.get_pretrained_cfg_value(model_name, 'classifier')
     weight = weights.get(f'{classifier}.weight')
     if weight is None:
-        raise UserError(f'{path} has no {classifier}.weight: is it of --model {model_name}?')
+        raise UserError(f'{path} has no {classifier}.weight, but {", ".join(list(weights)[:3])}, ...: is it of --model '
+                        f'{model_name}, and of the plain model, without wrappers (model.state_dict())?')
     args.num_classes = len(weight)
     return args, weights

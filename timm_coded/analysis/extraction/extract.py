@@ -4,6 +4,7 @@ import operator
 from typing import Iterable
 
 import torch
+from timm.utils import unwrap_model
 
 from timm_coded.models import CodedResNet, cut_subnns, keep_classes, unpack_grouped_convs
 
@@ -19,7 +20,8 @@ def extract_classes(model: CodedResNet, classes: Iterable[int]) -> CodedResNet:
     Stem, shortcut projections and blocks of ratio 1 are whole.
 
     Args:
-        model: A coded model, in any mode, on any device, packed or not; one that was extracted itself too.
+        model: A coded model, in any mode, on any device, packed or not; one that was extracted itself too. A wrapper
+            such as `WithEnergies` is looked through.
         classes: Class indices, each once, in the order of the new logits.
 
     Returns:
@@ -30,6 +32,7 @@ def extract_classes(model: CodedResNet, classes: Iterable[int]) -> CodedResNet:
         ValueError: the model has no coded blocks or no classifier, or a layer that cannot be cut; or classes is empty,
             names one twice, or one that is no class of the model.
     """
+    model = unwrap_model(model)
     classes = check_classes(model, classes)
     kept = kept_subnns(model, classes)
     network = copy.deepcopy(model)
