@@ -10,7 +10,8 @@ from timm.models import group_parameters
 import timm_coded.models
 from timm_coded.models import CodedResNet
 
-CODED = ['coded_resnext50_32x4d', 'coded_resnext29_10x11d', 'coded_resnext29_20x6d', 'coded_resnext11_10x11d']
+CODED = ['coded_resnext50_32x4d', 'coded_resnext101_32x4d', 'coded_resnext29_10x11d', 'coded_resnext29_20x6d',
+         'coded_resnext11_10x11d']
 STOCK = ['resnext29_10x11d', 'resnext29_20x6d', 'resnext11_10x11d']
 
 
@@ -29,7 +30,7 @@ def num_parameters(model):
 
 
 def test_all_models_are_registered():
-    assert set(CODED + STOCK + ['coded_resnext101_32x4d']) <= set(timm.list_models('*resnext*'))
+    assert set(timm.list_models(module='coded_resnext')) == set(CODED + STOCK)
 
 
 def test_parameter_counts_are_the_papers_and_those_of_the_stock_twins():

@@ -73,6 +73,14 @@ def test_description_tells_the_figures_and_the_bound():
     assert 'optimal:' not in CodingScheme(WORDS[:2]).describe().split('column sums')[0]  # 2, though 4 can be had
 
 
+def test_description_of_a_closed_form_below_the_bound_names_the_search():
+    """Which has more: 6 of (100, 6/20), where the closed forms end at 4."""
+    closed, found = coding_scheme(100, 20, 6), coding_scheme(100, 20, 6, 'search')
+    assert closed.min_distance == 4 < found.min_distance == 6
+    assert "a search may: source 'search'" in closed.describe()
+    assert 'a search may' not in found.describe() + coding_scheme(100, 20, 8).describe()
+
+
 @pytest.mark.parametrize('sizes', [(1, 4, 4), (2, 4, 2), (10, 10, 3), (100, 20, 8), (252, 10, 5)])
 def test_saved_schemes_are_read_back(tmp_path, sizes):
     scheme = coding_scheme(*sizes)

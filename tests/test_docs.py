@@ -110,6 +110,16 @@ def test_blocks_of_python_and_shell_are_run_or_say_why_not(page):
         assert not re.search(r'^\.\.\.$', block.code, re.M), f'line {block.line}: left out what?'
 
 
+def test_models_of_the_readme_are_those_there_are():
+    rows = re.findall(r'^\| `(coded_\w+)`[^|]*\| ([^|]+) \| ([\d,]+) \|', (ROOT / 'README.md').read_text(), re.M)
+    assert {name for name, *_ in rows} == set(timm.list_models('coded_*', module='coded_resnext'))
+    for name, ratios, parameters in rows:
+        model = timm.create_model(name)
+        stages = [getattr(model, stage) for stage in model.stage_names]
+        assert ratios.split() == [f'{stage[0].num_active}/{model.num_subnns}' for stage in stages], name
+        assert parameters == f'{sum(parameter.numel() for parameter in model.parameters()):,}', name
+
+
 def make_results(folder: Path) -> None:
     """What the commands of analysis.md leave behind, of a network that has learnt nothing."""
     analysis = folder / 'output' / 'train' / 'digits' / 'analysis'

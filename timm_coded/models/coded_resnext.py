@@ -1,4 +1,4 @@
-"""Coded ResNeXt models in timm's registry: Table 1 of the paper, and their stock twins.
+"""Coded ResNeXt models in timm's registry: those of Table 1 of the paper, two more, and the stock twins.
 
 `timm.create_model('coded_resnext50_32x4d')` after `import timm_coded`. The stock twin of the ImageNet models is timm's
 own `resnext50_32x4d`, `resnext101_32x4d`; the CIFAR twins are here, as timm has none.
@@ -103,7 +103,7 @@ def coded_resnext29_20x6d(pretrained: bool = False, **kwargs: Any) -> CodedResNe
 
 @register_model
 def coded_resnext11_10x11d(pretrained: bool = False, **kwargs: Any) -> CodedResNet:
-    """Coded ResNeXt-29 (10x11d) with one block a stage, for the demonstration on digits; not in the paper."""
+    """Coded ResNeXt-11: ResNeXt-29 (10x11d) with one block a stage, for the demonstration on digits; not in the paper."""
     model_args = _cifar_args(11, 10, 11, (10, 5, 3))
     return _create_coded_resnext('coded_resnext11_10x11d', pretrained, **dict(model_args, **kwargs))
 
