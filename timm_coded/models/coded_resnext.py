@@ -103,7 +103,7 @@ def coded_resnext29_20x6d(pretrained: bool = False, **kwargs: Any) -> CodedResNe
 
 @register_model
 def coded_resnext11_10x11d(pretrained: bool = False, **kwargs: Any) -> CodedResNet:
-    """Coded ResNeXt-11: ResNeXt-29 (10x11d) with one block a stage, for the demonstration on digits; not in the paper."""
+    """ResNeXt-29 (10x11d) with one block a stage, coded, for the demonstration on digits; not in the paper."""
     model_args = _cifar_args(11, 10, 11, (10, 5, 3))
     return _create_coded_resnext('coded_resnext11_10x11d', pretrained, **dict(model_args, **kwargs))
 
