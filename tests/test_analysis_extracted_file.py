@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from cutting import random_model
+from timm.data import resolve_model_data_config
 
 from timm_coded import extract_classes, load_extracted
 from timm_coded.analysis.extraction.extracted_file import Extracted, save_extracted
-from timm_coded.analysis.thresholds import read_threshold
+from timm_coded.analysis.thresholds import Thresholds, read_threshold
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 
@@ -32,6 +33,8 @@ def test_file_gives_the_network_and_what_there_is_to_know(saved):
     network, path = saved
     loaded, x = load_extracted(path), torch.randn(3, 3, 8, 8)
     assert loaded.extracted == ONE
+    config = resolve_model_data_config(loaded)
+    assert {name: config[name] for name in ONE.data_config} == ONE.data_config
     assert not loaded.training and loaded.num_classes == 1 and loaded.kept_subnns == network.kept_subnns
     assert torch.equal(loaded(x), network(x))
     for actual, expected in zip(loaded.forward_energies(x)[1], network.forward_energies(x)[1]):
@@ -155,3 +158,17 @@ def test_thresholds_are_read(tmp_path):
             read_threshold(path, 'abc', 3)
     with pytest.raises(FileNotFoundError):
         read_threshold(tmp_path / 'none.json', 'abc', 3)
+
+
+def test_thresholds_of_other_classes_of_the_same_model_stay_in_the_file(tmp_path):
+    path = tmp_path / 'classifiers.json'
+    Thresholds('abc', {10: 1.5, 3: 1.}, []).save(path)
+    Thresholds('abc', {3: 2.}, ['a']).save(path)
+    content = {'fingerprint': 'abc', 'thresholds': {'3': 2., '10': 1.5}, 'class_names': ['a']}
+    assert json.loads(path.read_text()) == content
+    Thresholds('def', {4: 1.}, []).save(path)
+    assert json.loads(path.read_text())['thresholds'] == {'4': 1.}
+    for broken in ('', '[]', '{"thresholds": 1}', '{"thresholds": {"a": 1}, "fingerprint": "abc"}'):
+        path.write_text(broken)
+        Thresholds('abc', {3: 2.}, []).save(path)
+        assert read_threshold(path, 'abc', 3) == 2.

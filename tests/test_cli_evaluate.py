@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from run_command import run_command
+from run_command import complaints, run_command
 
 from timm_coded.analysis.outputs import load_outputs
 from timm_coded.cli import main
@@ -18,9 +18,9 @@ from timm_coded.train.trained import load_trained
 def failure(capsys, *argv) -> str:
     assert main([str(word) for word in argv]) == 2
     out, err = capsys.readouterr()
-    lines = [line for line in err.splitlines() if 'does not say how its images were prepared' not in line]
-    assert out == '' and len(lines) == 1
-    return lines[0]
+    line, = complaints(err)
+    assert out == ''
+    return line
 
 
 def last_metrics(path):

@@ -15,6 +15,7 @@ import pytest
 import timm
 import torch
 from markdown_pages import PAGES, ROOT, anchors, blocks, commands, links, script, shell_code
+from PIL import Image
 from random_network import random_network
 
 import timm_coded
@@ -23,6 +24,7 @@ from timm_coded.analysis.calibration import Calibrator
 from timm_coded.analysis.extraction import Extracted
 from timm_coded.analysis.outputs import fingerprint
 from timm_coded.cli.main import COMMANDS, main
+from timm_coded.export import export_onnx
 from timm_coded.train.args import build_parser, parse_args
 
 # of the paper's public code, of gcloud, and of timm's train.py and accelerate
@@ -108,6 +110,27 @@ def test_blocks_of_python_and_shell_are_run_or_say_why_not(page):
     assert len(fences) == sum(len(blocks(page, language)) for language in set(fences))
     for block in blocks(page, 'python') + blocks(page, 'sh'):
         assert not re.search(r'^\.\.\.$', block.code, re.M), f'line {block.line}: left out what?'
+
+
+def test_images_of_the_page_for_a_phone_are_timms(tmp_path, monkeypatch, capsys):
+    """Of photographs in any shape: resized and cut to the pixel as timm's transform does."""
+    pytest.importorskip('onnxruntime')
+    network = timm_coded.extract_classes(random_network('coded_resnext11_10x11d'), [3])
+    config = {'input_size': (3, 24, 24), 'mean': (.5, .4, .3), 'std': (.2, .3, .2), 'interpolation': 'bicubic',
+              'crop_pct': .875, 'crop_mode': 'center'}
+    monkeypatch.chdir(tmp_path)
+    export_onnx(network, 24, Path('three.onnx'), about={**config, 'threshold': 0.})
+    code, = (block.code for block in blocks(ROOT / 'docs' / 'export.md', 'python') if 'onnxruntime' in block.code)
+    transform = timm.data.create_transform(**config)
+    for width, height in ((29, 10), (35, 42), (40, 40), (57, 31), (33, 59)):
+        torch.manual_seed(width)
+        noise = torch.randint(256, (height, width, 3), dtype=torch.uint8)
+        Image.fromarray(noise.numpy()).save('IMAGE.png')
+        exec(compile(code, 'export.md', 'exec'), {})
+        answer, logit = capsys.readouterr().out.split()[-2:]
+        with torch.no_grad():
+            expected = network(transform(Image.open('IMAGE.png'))[None]).item()
+        assert float(logit) == pytest.approx(expected, abs=1e-4) and answer == ('yes' if expected >= 0 else 'no')
 
 
 def test_models_of_the_readme_are_those_there_are():

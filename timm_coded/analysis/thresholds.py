@@ -19,8 +19,23 @@ class Thresholds:
     class_names: list[str]
 
     def save(self, path: str | Path) -> None:
-        """JSON with the attributes; class indices are keys and so text."""
-        Path(path).write_text(json.dumps(vars(self), indent=1) + '\n')
+        """JSON with the attributes; class indices are keys and so text.
+
+        Thresholds that the file has already, of other classes of the same model, stay.
+        """
+        merged = {**saved_thresholds(path, self.fingerprint), **self.thresholds}
+        content = {**vars(self), 'thresholds': dict(sorted(merged.items()))}
+        Path(path).write_text(json.dumps(content, indent=1) + '\n')
+
+
+def saved_thresholds(path: str | Path, fingerprint: str) -> dict[int, float]:
+    """Those in the file by class index; none where there is no file, or where it is of another model, or broken."""
+    try:
+        content = json.loads(Path(path).read_text())
+        return {int(index): float(value) for index, value in content['thresholds'].items()
+                if content['fingerprint'] == fingerprint}
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def read_threshold(path: str | Path, fingerprint: str, index: int) -> float:

@@ -129,8 +129,11 @@ def output_folder(args: argparse.Namespace) -> Path:
         source.parent if source.parent.name == 'analysis' else source.parent / 'analysis'))
 
 
-def make_folder(folder: Path) -> Path:
+def make_folder(folder: Path, flag: str = '--output') -> Path:
     """Makes a folder that files will go to, before the work that takes minutes.
+
+    Args:
+        flag: that named it.
 
     Raises:
         UserError: it cannot be written to.
@@ -140,7 +143,7 @@ def make_folder(folder: Path) -> Path:
         (folder / '.writable').touch()
         (folder / '.writable').unlink()
     except OSError as error:
-        raise UserError(f'cannot write to --output {folder}: {error.strerror}') from error
+        raise UserError(f'cannot write to {flag} {folder}: {error.strerror}') from error
     return folder
 
 

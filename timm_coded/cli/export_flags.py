@@ -9,7 +9,7 @@ from timm_coded.export import check_onnx, check_stablehlo, export_onnx, export_p
 from timm_coded.train.errors import UserError
 from timm_coded.train.flags import COUNT
 
-from .common import tell
+from .common import make_folder, tell
 
 FLAGS = {'onnx': '--onnx', 'torch_export': '--torch-export', 'stablehlo': '--stablehlo'}
 
@@ -49,6 +49,7 @@ def check_export(args: argparse.Namespace) -> None:
             raise UserError(f'{FLAGS[name]} {path} is a folder: give the name of a file')
         if name == 'stablehlo' and path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise UserError(f'--stablehlo {path} is there already: give the name of a folder to make, or an empty one')
+        make_folder(path.parent, FLAGS[name])
 
 
 def export_files(
@@ -72,8 +73,6 @@ def export_files(
     paths = exported_paths(args)
     image_size = config['input_size'][-1]
     about = {**about, **describe_images(config, classes, names)}
-    for path in paths.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
     for name, path in paths.items():
         batch = {'batch_size': args.stablehlo_batch_size} if name == 'stablehlo' else {}
         difference = exporters[name](network, image_size, path, energies=args.energies, about=about, **batch)

@@ -78,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     network = extract_classes(trained.model, classes)
     save_extracted(network, extracted, path)
     tell(f'network: {path}')
+    if len(classes) == 1 and not args.thresholds:
+        tell('without a threshold, which yes or no needs: `timm-coded classify` finds it, --thresholds takes it in')
     export_files(args, network, extracted.data_config, classes, extracted.class_names,
                  {'architecture': extracted.arch, 'threshold': extracted.threshold})
     publish(evaluate_extraction(
@@ -122,7 +124,7 @@ def describe(args: argparse.Namespace, trained: Trained, classes: list[int], nam
 
 
 def output_path(args: argparse.Namespace) -> Path:
-    """Where the network goes; the folders of all files are made at once.
+    """Where the network goes; the folders of its files are made at once.
 
     Raises:
         OSError: one cannot be made.
@@ -137,8 +139,6 @@ def output_path(args: argparse.Namespace) -> Path:
         raise UserError(f'--output {args.output} is the file of the network: give it an ending, such as .pth')
     named = '-'.join(map(file_name, args.classes)) if len(args.classes) <= NAMED_IN_FILE else (
         f'{len(args.classes)}-classes')
-    for file in exported:
-        file.parent.mkdir(parents=True, exist_ok=True)
     folder = output_folder(argparse.Namespace(
         checkpoint=args.checkpoint, output=args.output.parent if args.output else None))
     path = args.output or folder / f'extracted-{named}.pth'

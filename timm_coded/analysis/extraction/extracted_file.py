@@ -96,7 +96,8 @@ def load_extracted(path: str | Path) -> CodedResNet:
     """Rebuilds an extracted network from its file alone.
 
     Returns:
-        The network on the CPU, in evaluation mode; `network.extracted` is the `Extracted` of the file.
+        The network on the CPU, in evaluation mode; `network.extracted` is the `Extracted` of the file, and timm's
+        `resolve_model_data_config(network)` gives its images.
 
     Raises:
         OSError: the file cannot be read.
@@ -134,4 +135,6 @@ def rebuild(extracted: Extracted, kept: dict[int, list[int]], state_dict: dict[s
         network.fc = nn.Linear(state_dict['fc.weight'].shape[1], len(extracted.classes))
     network.load_state_dict(state_dict, assign=True)
     network.num_classes = len(extracted.classes)
+    config: Any = network.pretrained_cfg  # timm's, a dict
+    network.pretrained_cfg = {**config, **extracted.data_config}  # type: ignore[assignment]
     return network.eval()
