@@ -88,7 +88,8 @@ def open_stock(args: argparse.Namespace, trained: Trained) -> Trained | None:
         if args.stock_model:
             raise UserError('--stock-model is of no use without --stock CHECKPOINT')
         return None
-    stock = load_trained(args.stock, args.device, args.stock_model, use_ema=args.use_ema)
+    told = {'mean': args.mean, 'std': args.std} if args.stock_model else {}  # of weights alone, both
+    stock = load_trained(args.stock, args.device, args.stock_model, told, args.use_ema)
     StockNetwork(stock.model, trained.model)
     for name in ('mean', 'std'):
         if tuple(stock.config[name]) != tuple(trained.config[name]):

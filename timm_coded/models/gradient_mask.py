@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
 
+from .packed_energy import per_channel
+
 
 class _MaskedGradient(torch.autograd.Function):
     """conv2d(z, weight), with the gradients of conv2d(mask * z, weight)."""
@@ -47,5 +49,4 @@ def masked_gradient_conv(z: Tensor, weight: Tensor, learn: Tensor) -> Tensor:
         [B, C, H, W], that of the plain convolution.
     """
     mask = learn.reshape(-1, learn.shape[-1]).to(z.dtype)
-    mask = mask.repeat_interleave(z.shape[1] // mask.shape[1], dim=1)[:, :, None, None]
-    return _MaskedGradient.apply(z, weight, mask)
+    return _MaskedGradient.apply(z, weight, per_channel(mask, z.shape[1] // mask.shape[1]))

@@ -5,6 +5,7 @@ from timm.models.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
 
 from timm_coded.models import CodedResNet, coded_blocks
+from timm_coded.models.packed_energy import per_channel
 
 
 class StockNetwork:
@@ -58,7 +59,7 @@ class StockBlock:
         mask = None if keep is None else keep.get(self.name)
         if mask is None:
             return self.block(x)
-        mask = mask.repeat_interleave(self.block.conv3.in_channels // mask.shape[1], 1)[:, :, None, None]
+        mask = per_channel(mask, self.block.conv3.in_channels // mask.shape[1])
         hook = self.block.conv3.register_forward_pre_hook(lambda _, inputs: (inputs[0] * mask.to(inputs[0].dtype),))
         try:
             return self.block(x)
