@@ -52,7 +52,8 @@ class Machine:
         """Runs the notebook's first two cells in that folder; returns what they print."""
         script = self.home.parent / 'cells.ipy'
         fake = f'import fnmatch, glob\nglob.glob = lambda pattern: fnmatch.filter({self.devices}, pattern)\n'
-        script.write_text('\n'.join([fake, cell(notebook, 'settings').source, cell(notebook, 'install').source]))
+        sources = [cell(notebook, name).source for name in ('settings', 'install')]
+        script.write_text('\n'.join([fake, *sources, 'print("trains on", DEVICE)']))
         done = subprocess.run(
             [sys.executable, '-m', 'IPython', '--no-banner', '--colors=NoColor', script], cwd=self.home / place,
             env=self.environment, capture_output=True, text=True, timeout=120)
@@ -79,6 +80,19 @@ def test_machine_gets_the_extra_of_its_device(notebook, tmp_path, devices, envir
     clone, install = machine.called()
     assert clone == '~: git clone --quiet --depth 1 https://github.com/OWNER/timm_coded coded'
     assert install == f'~/coded: pip install --quiet -e .[{extras}]'
+
+
+@pytest.mark.parametrize('devices, device', [
+    (CPU, 'auto'), (['/dev/accel0'], 'auto'), (['/dev/vfio/0', '/dev/vfio/1'], 'cpu')])
+def test_several_chips_are_too_many_for_the_digits(notebook, tmp_path, devices, device):
+    assert f'trains on {device}' in Machine(tmp_path, devices, {}).install(notebook)
+
+
+def test_without_an_address_it_says_what_to_set(notebook, tmp_path):
+    machine = Machine(tmp_path, CPU, {})
+    (tmp_path / 'programs' / 'git').write_text('#!/bin/sh\nexit 128\n')
+    with pytest.raises(AssertionError, match='set REPOSITORY in the first cell'):
+        machine.install(notebook)
 
 
 def test_after_a_restart_it_is_not_cloned_again(notebook, tmp_path):

@@ -6,7 +6,7 @@ import timm
 import torch
 
 from timm_coded.train import checkpoint
-from timm_coded.train.checkpoint import Checkpoints
+from timm_coded.train.checkpoint import Checkpoints, duplicate
 from timm_coded.train.errors import UserError
 
 
@@ -107,6 +107,14 @@ def test_file_that_cannot_be_read_back_never_gets_its_name(tmp_path, monkeypatch
     with pytest.raises(UserError, match='cannot write the checkpoint'):
         save(Checkpoints(tmp_path, kept=1), 0, 50.0, make_model())
     assert not list(tmp_path.glob('*.tar')) and not list(tmp_path.glob('*.tmp'))
+
+
+def test_a_second_name_given_twice_leaves_no_draft(tmp_path):
+    (tmp_path / 'checkpoint-7.pth.tar').write_bytes(b'whole')
+    for _ in range(2):
+        duplicate(tmp_path / 'checkpoint-7.pth.tar', tmp_path / 'last.pth.tar')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['checkpoint-7.pth.tar', 'last.pth.tar']
+    assert (tmp_path / 'last.pth.tar').read_bytes() == b'whole'
 
 
 def test_drafts_of_a_run_that_was_killed_are_removed(tmp_path):

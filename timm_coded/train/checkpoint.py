@@ -189,6 +189,7 @@ def duplicate(path: Path, target: Path) -> None:
             copy.flush()
             os.fsync(copy.fileno())
     os.replace(draft, target)
+    draft.unlink(missing_ok=True)  # which it still is, if both were names of one file already
     sync_folder(target.parent)
 
 

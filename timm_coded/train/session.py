@@ -1,6 +1,7 @@
 """A session of training: from a fresh model or a checkpoint, epoch by epoch, to the end or to where it has to stop."""
 import argparse
 import math
+import shlex
 from typing import Any, Callable
 
 import torch
@@ -224,7 +225,7 @@ class Session:
     def stopped(self, epoch: int, step: int) -> Stopped:
         path = self.checkpoints.newest if self.checkpoints else ''
         return Stopped(f'stopped after {place(epoch, step)} ({self.control.reason}), all of which is in {path}: the '
-                       f'same command with --resume auto (or --resume {path}) goes on')
+                       f'same command with --resume auto (or --resume {shlex.quote(str(path))}) goes on')
 
 
 def place(epoch: int, step: int) -> str:
