@@ -1,13 +1,14 @@
 """Findings become files that other programs read, and a table that people read."""
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from timm_coded.analysis.findings import Findings, Picture, Table
+from timm_coded.analysis.findings import Findings, Picture, Table, new_figure
 
 
 @pytest.fixture
@@ -55,3 +56,9 @@ def test_of_a_long_table_the_start_is_printed(tmp_path):
     assert lines[-2:] == [' 99', '... and 3 more rows: long.csv'] and len(lines) == 3 + 1 + 100 + 1
     findings.write(tmp_path)
     assert len((tmp_path / 'long.csv').read_text().splitlines()) == 104
+
+
+def test_pictures_say_what_they_need(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'timm_coded\[analysis\]'"):
+        new_figure(4, 3)

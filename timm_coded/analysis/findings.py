@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timm_coded.train.errors import UserError
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -89,12 +87,13 @@ def new_figure(width: float, height: float) -> 'Figure':
     """An empty figure, in inches; matplotlib is imported with the first, as a command's help does without.
 
     Raises:
-        UserError: it is not installed.
+        ModuleNotFoundError: it is not installed.
     """
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
-        raise UserError("pictures need matplotlib: pip install 'timm_coded[analysis]'") from error
+        error.msg = "pictures need matplotlib: pip install 'timm_coded[analysis]'"
+        raise
     return Figure(figsize=(width, height), layout='constrained')
 
 
