@@ -38,8 +38,10 @@ def test_fault_of_the_program_is_not_taken_for_wrong_input(monkeypatch):
 
 def test_interruption_of_a_process_is_130_and_one_line():
     script = f'''
-import sys, time
+import signal, sys, time
 from timm_coded.cli import codes, main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it, and so their children
 
 def wait(*args, **kwargs):
     print('ready', flush=True)
