@@ -41,7 +41,7 @@ def test_interruption_of_a_process_is_130_and_one_line():
 import signal, sys, time
 from timm_coded.cli import codes, main
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it, and so their children
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 
 def wait(*args, **kwargs):
     print('ready', flush=True)
