@@ -90,16 +90,15 @@ def run(args: argparse.Namespace) -> int:
 
 def open_needed_images(args: argparse.Namespace, trained: Trained) -> Images | None:
     """The images, where the user gave some, or class names or accuracy need those of the training."""
-    by_name = not args.class_names and any(as_index(text) is None for text in args.classes)
-    needed = by_name or args.accuracy or args.data_dir is not None or args.dataset is not None
+    names = [] if args.class_names else [text for text in args.classes if as_index(text) is None]
+    needed = names or args.accuracy or args.data_dir is not None or args.dataset is not None
     try:
         return open_images(args, trained) if needed else None
     except UserError as error:
-        if not by_name:
+        if not names:
             raise
-        words = ', '.join(text for text in args.classes if as_index(text) is None)
-        raise UserError(f'{words}: no class index, and no names of classes are at hand ({error}): give indices, or '
-                        '--class-names FILE') from error
+        raise UserError(f'{", ".join(names)}: no class index, and no names of classes are at hand ({error}): give '
+                        'indices, or --class-names FILE') from error
 
 
 def describe(args: argparse.Namespace, trained: Trained, classes: list[int], names: list[str]) -> Extracted:

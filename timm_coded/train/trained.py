@@ -185,7 +185,7 @@ def load_trained(
     vars(args).update({name: value for name, value in (data_args or {}).items() if value is not None})
     replica = replicas.create(device)
     words = {name: words for name, words in weights.items() if name.startswith('codewords_')}
-    hint = '; if not those that it has by default, name them: --model-kwargs num_active=10,4,2' if model_name else ''
+    hint = '; a model with arguments of its own needs them: --model-kwargs num_active=10,4,2' if model_name else ''
     with tempfile.TemporaryDirectory() as folder:
         if words:  # the weights were trained with these, wherever they came from
             args.scheme_source = [str(Path(folder, name)) for name in words]
@@ -193,8 +193,6 @@ def load_trained(
                 CodingScheme(words[name].numpy()).save(file)
         try:
             model = create_model(args)
-            if words and not coded_blocks(model):
-                raise NotCodedError
         except NotCodedError as error:
             raise UserError(f'{path} holds the codewords of a coded model, --model {args.model} has no coded blocks: '
                             'name the coded model') from error
