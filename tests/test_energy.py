@@ -104,8 +104,9 @@ def test_removal_comes_before_the_normalisation_and_keeps_the_divisor():
     torch.testing.assert_close(energies[0][:, 9], torch.full((2,), 10.).double())
 
 
-def test_energies_in_the_gram_form_have_derivatives_of_both_modes_and_of_second_order():
-    z = torch.randn(2, 12, 3, 2, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_energies_in_the_gram_form_have_derivatives_of_both_modes_and_of_second_order(layout):
+    z = torch.randn(2, 12, 3, 2, dtype=torch.float64).to(memory_format=layout).requires_grad_()
     weight = torch.randn(5, 12, 1, 1, dtype=torch.float64, requires_grad=True)
 
     def energies(z, weight):
@@ -120,8 +121,9 @@ def test_energies_in_the_gram_form_have_derivatives_of_both_modes_and_of_second_
 
 
 @pytest.mark.filterwarnings('ignore:There is a performance drop:UserWarning')
-def test_batched_gradients_of_the_gram_form_are_those_one_by_one():
-    z = torch.randn(2, 12, 3, 2, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_batched_gradients_of_the_gram_form_are_those_one_by_one(layout):
+    z = torch.randn(2, 12, 3, 2, dtype=torch.float64).to(memory_format=layout).requires_grad_()
     weight = torch.randn(5, 12, 1, 1, dtype=torch.float64, requires_grad=True)
     energies = subnn_energies(z, weight, 4)
     directions = torch.randn(3, *energies.shape, dtype=torch.float64)
@@ -138,6 +140,19 @@ def test_energies_in_the_convolution_form_have_no_derivatives_of_second_order_ra
     first, = torch.autograd.grad(subnn_energies(z, weight, 4, 2).pow(2).sum(), z, create_graph=True)
     with pytest.raises(RuntimeError, match='once_differentiable'):
         first.sum().backward()
+
+
+def test_in_channels_last_energies_are_the_same_and_the_gradient_is_in_that_layout():
+    z = torch.randn(2, 12, 3, 5, dtype=torch.float64)
+    weight = torch.randn(5, 12, 1, 1, dtype=torch.float64)
+    results = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = z.clone(memory_format=layout).requires_grad_()
+        energies = subnn_energies(x, weight, 4)
+        gradient, = torch.autograd.grad(energies.pow(2).sum(), x)
+        assert gradient.is_contiguous(memory_format=layout)
+        results.append((energies, gradient))
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize('form', FORMS)
@@ -209,7 +224,7 @@ def test_drop_subnn_masks_are_shared_by_the_blocks_of_a_scheme_and_not_between_s
         block.act2.inplace = False
         block.act2.register_forward_hook(lambda m, args, out: out + 1)  # no channel is zero unless dropped
         block.conv3.register_forward_pre_hook(
-            lambda m, args, name=name: dropped.update({name: args[0].view(len(args[0]), 20, -1).abs().sum(2) == 0}))
+            lambda m, args, name=name: dropped.update({name: args[0].reshape(len(args[0]), 20, -1).abs().sum(2) == 0}))
     energies = model.forward_energies(images('coded_resnext29_20x6d', batch=8))[1]
     for stage in ('layer2', 'layer3'):
         masks = [mask for name, mask in dropped.items() if name.startswith(stage)]

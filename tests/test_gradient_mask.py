@@ -79,7 +79,7 @@ def test_masks_of_ones_are_the_plain_step(amp):
     _, expected = gradients(plain, None, amp=amp)
     _, actual = gradients(masked, {name: torch.ones(10) for name in masked.coded_blocks}, amp=amp)
     for name, gradient in expected.items():
-        assert torch.equal(actual[name], gradient), name
+        torch.testing.assert_close(actual[name], gradient, rtol=2e-2 if amp else 1e-3, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize('requires', ['z', 'weight', 'both'])

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from .coded_block import CodedBottleneck, CodedStage, draw_drop_mask
 from .codeword_buffers import adopt_codewords, scheme_buffer_name
+from .cpu_layout import channels_last, gains_by_channels_last
 from .num_active import NumActive, check_num_active
 from .pooled_norm import can_pool_first, conv_pool_norm
 from .scheme_source import SchemeSource, resolve_scheme
-from .stem_layout import channels_last, gains_by_channels_last
 from .subnn_masks import check_subnn_masks
 
 
@@ -221,17 +221,13 @@ class CodedResNet(ResNet):
     def pooled_stem(self, x: Tensor) -> Tensor:
         return conv_pool_norm(x, self.conv1, self.bn1, self.maxpool)
 
-    @torch.jit.unused
-    def gains_by_channels_last(self, x: Tensor) -> bool:
-        return gains_by_channels_last(x, self.conv1, self.maxpool)
-
     def forward_stem(self, x: Tensor) -> Tensor:
-        """[B, in_chans, H, W] -> what the first block takes."""
+        """[B, in_chans, H, W] -> what the first block takes; on a CPU in the layout in which the blocks are fastest."""
         if not torch.jit.is_scripting():
             if self.can_pool_first(x):
                 return self.pooled_stem(x)
-            if self.gains_by_channels_last(x):
-                return self.run_stem(channels_last(x)).contiguous()
+            if gains_by_channels_last(x):
+                return self.run_stem(channels_last(x))
         return self.run_stem(x)
 
     def run_stem(self, x: Tensor) -> Tensor:
@@ -254,12 +250,16 @@ class CodedResNet(ResNet):
             energies: Optional[List[Tensor]] = None,
     ) -> Tensor:
         """[B, in_chans, H, W] -> [B, num_features, H', W']; the rest is as in `CodedBottleneck.forward`."""
+        images = x
         x = self.forward_stem(x)
         drop = self.draw_drop_masks(x)
         x = self.layer1(x, drop, keep, learn, energies)
         x = self.layer2(x, drop, keep, learn, energies)
         x = self.layer3(x, drop, keep, learn, energies)
         x = self.layer4(x, drop, keep, learn, energies)
+        if not torch.jit.is_scripting():
+            if gains_by_channels_last(images):
+                x = x.contiguous()
         return x
 
     @torch.jit.ignore
@@ -308,7 +308,8 @@ class CodedResNet(ResNet):
         """timm's, for any number of stages: index 0 is the stem, then one for each stage."""
         assert output_fmt == 'NCHW', 'Output format must be NCHW.'
         take_indices, max_index = take_feature_indices(len(self.feature_info), indices)
-        x = self.act1(self.bn1(self.conv1(x)))
+        own_layout = gains_by_channels_last(x)
+        x = self.act1(self.bn1(self.conv1(channels_last(x) if own_layout else x)))
         intermediates = [x] if 0 in take_indices else []
         x = self.maxpool(x)
         drop = self.draw_drop_masks(x)
@@ -317,6 +318,8 @@ class CodedResNet(ResNet):
             x = getattr(self, name)(x, drop)
             if index in take_indices:
                 intermediates.append(x)
+        if own_layout:
+            x, intermediates = x.contiguous(), [feature.contiguous() for feature in intermediates]
         if intermediates_only:
             return intermediates
         return x, intermediates

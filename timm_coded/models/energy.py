@@ -36,7 +36,11 @@ def subnn_energies(z: Tensor, weight: Tensor, num_subnns: int, pack: int = 0) ->
     channels, d = weight.shape[0], width // num_subnns
     branch = weight.reshape(channels, num_subnns, d).transpose(0, 1)
     gram = self_product(branch.transpose(1, 2))  # M_n, [N, d, d]
-    pixels = z.reshape(batch, num_subnns, d, height * depth)
+    if z.is_contiguous():
+        pixels = z.reshape(batch, num_subnns, d, height * depth)
+    else:  # in channels_last: a subNN's channels stay beside each other, which makes the copy a fast one
+        pixels = z.permute(0, 2, 3, 1).reshape(batch, height * depth, num_subnns, d)
+        pixels = pixels.transpose(1, 2).contiguous().transpose(2, 3)
     terms = (accumulable(self_product(pixels)) * accumulable(gram)).sum((2, 3))
     return (terms / (channels * height * depth)).clamp_min(0.)
 
@@ -73,8 +77,10 @@ class SelfProduct(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         x, = ctx.saved_tensors
         symmetric, factor = grad + grad.transpose(-2, -1), x.to(grad.dtype)  # autocast's product is narrower than x
-        if x.is_contiguous() or x.dim() != 3 or torch.is_grad_enabled():  # to be differentiated or mapped: plain
+        if x.is_contiguous() or torch.is_grad_enabled():  # to be differentiated or mapped: plain
             return (symmetric @ factor).to(x.dtype)
+        if x.dim() != 3:  # x is the pixels of channels_last: a gradient in that layout
+            return (factor.transpose(-2, -1) @ symmetric).transpose(-2, -1).to(x.dtype)
         # x is W_n^T: straight into the layout of the weights, as new memory costs a CPU more than the product.
         n, d, channels = x.shape
         product = symmetric.new_empty((channels, n, d)).permute(1, 0, 2)
