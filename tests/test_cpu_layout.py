@@ -5,6 +5,8 @@ import pytest
 import timm
 import torch
 
+from timm_coded import pack_grouped_convs
+
 
 def build(**options):
     torch.manual_seed(0)
@@ -74,9 +76,35 @@ def test_a_single_image_stays_in_the_default_layout():
     assert seen == [False]
 
 
-def test_a_network_and_images_in_channels_last_stay_in_it():
+@pytest.mark.parametrize('num_images', [1, 3])
+@pytest.mark.parametrize('layout', [lambda x: x, channels_last])
+def test_features_of_a_network_in_channels_last_stay_in_it(layout, num_images):
     model = build().eval().to(memory_format=torch.channels_last)
-    assert model.forward_features(channels_last(images())).is_contiguous(memory_format=torch.channels_last)
+    assert model.forward_features(layout(images()[:num_images])).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_packed_network_stays_in_the_default_layout_where_its_stem_pools_first():
+    model = pack_grouped_convs(build())
+    seen = layouts(model, 'layer1')
+    assert model.forward_features(images()).is_contiguous()
+    assert not any(seen)
+
+
+def test_removed_and_learning_subnns_and_checkpointing_are_those_of_the_default_layout():
+    model = build(drop_subnn=0.).train()
+    generator = torch.Generator().manual_seed(2)
+    keep, learn = ({block: torch.rand(3, 32, generator=generator).round() for block in model.coded_blocks}
+                   for _ in range(2))
+    results = []
+    for x in (images(), images().transpose(2, 3).contiguous().transpose(2, 3)):  # of no layout: all in the default one
+        for checkpointing in (False, True):
+            model.set_grad_checkpointing(checkpointing)
+            model.zero_grad()
+            logits, energies = model.forward_energies(x, keep, learn)
+            (logits.square().sum() + sum(energy.square().sum() for energy in energies)).backward()
+            results.append([logits, *energies, *(parameter.grad for parameter in model.parameters())])
+    for result in results[:-1]:
+        torch.testing.assert_close(result, results[-1], rtol=1e-8, atol=1e-8)
 
 
 def test_graphs_leave_the_layout_to_their_compiler():

@@ -221,12 +221,17 @@ class CodedResNet(ResNet):
     def pooled_stem(self, x: Tensor) -> Tensor:
         return conv_pool_norm(x, self.conv1, self.bn1, self.maxpool)
 
+    @torch.jit.unused
+    def changes_layout(self, x: Tensor) -> bool:
+        """Whether the default layout of the images x is given up for channels_last, until the features are there."""
+        return not self.can_pool_first(x) and gains_by_channels_last(x, next(self.conv1.parameters()))
+
     def forward_stem(self, x: Tensor) -> Tensor:
         """[B, in_chans, H, W] -> what the first block takes; on a CPU in the layout in which the blocks are fastest."""
         if not torch.jit.is_scripting():
             if self.can_pool_first(x):
                 return self.pooled_stem(x)
-            if gains_by_channels_last(x):
+            if self.changes_layout(x):
                 return self.run_stem(channels_last(x))
         return self.run_stem(x)
 
@@ -250,17 +255,16 @@ class CodedResNet(ResNet):
             energies: Optional[List[Tensor]] = None,
     ) -> Tensor:
         """[B, in_chans, H, W] -> [B, num_features, H', W']; the rest is as in `CodedBottleneck.forward`."""
-        images = x
+        changes_layout = False
+        if not torch.jit.is_scripting():
+            changes_layout = self.changes_layout(x)
         x = self.forward_stem(x)
         drop = self.draw_drop_masks(x)
         x = self.layer1(x, drop, keep, learn, energies)
         x = self.layer2(x, drop, keep, learn, energies)
         x = self.layer3(x, drop, keep, learn, energies)
         x = self.layer4(x, drop, keep, learn, energies)
-        if not torch.jit.is_scripting():
-            if gains_by_channels_last(images):
-                x = x.contiguous()
-        return x
+        return x.contiguous() if changes_layout else x
 
     @torch.jit.ignore
     def forward_energies(
@@ -308,8 +312,8 @@ class CodedResNet(ResNet):
         """timm's, for any number of stages: index 0 is the stem, then one for each stage."""
         assert output_fmt == 'NCHW', 'Output format must be NCHW.'
         take_indices, max_index = take_feature_indices(len(self.feature_info), indices)
-        own_layout = gains_by_channels_last(x)
-        x = self.act1(self.bn1(self.conv1(channels_last(x) if own_layout else x)))
+        changes_layout = self.changes_layout(x)
+        x = self.act1(self.bn1(self.conv1(channels_last(x) if changes_layout else x)))
         intermediates = [x] if 0 in take_indices else []
         x = self.maxpool(x)
         drop = self.draw_drop_masks(x)
@@ -318,7 +322,7 @@ class CodedResNet(ResNet):
             x = getattr(self, name)(x, drop)
             if index in take_indices:
                 intermediates.append(x)
-        if own_layout:
+        if changes_layout:
             x, intermediates = x.contiguous(), [feature.contiguous() for feature in intermediates]
         if intermediates_only:
             return intermediates

@@ -10,12 +10,17 @@ import torch.fx
 from torch import Tensor
 
 
-def gains_by_channels_last(x: Tensor) -> bool:
-    """Whether the images x [B, C, H, W] are run eagerly, on a CPU, and are several in the default layout."""
+def gains_by_channels_last(x: Tensor, weight: Tensor) -> bool:
+    """Whether the images x [B, C, H, W] are run eagerly, on a CPU, are several, and in the default layout.
+
+    Args:
+        weight: of a convolution of the network with kernels of several pixels: it is in the default layout, too.
+    """
     if isinstance(x, torch.fx.Proxy) or torch.jit.is_tracing() or torch.compiler.is_compiling():
         return False  # a graph's compiler chooses layouts
-    # of one channel both layouts look alike
-    return x.device.type == 'cpu' and x.shape[0] > 1 and x.shape[1] > 1 and x.is_contiguous()
+    if x.device.type != 'cpu' or x.shape[0] <= 1 or x.shape[1] <= 1:  # of one channel both layouts look alike
+        return False
+    return x.is_contiguous() and weight.is_contiguous()
 
 
 def channels_last(x: Tensor) -> Tensor:
