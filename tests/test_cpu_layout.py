@@ -83,6 +83,13 @@ def test_features_of_a_network_in_channels_last_stay_in_it(layout, num_images):
     assert model.forward_features(layout(images()[:num_images])).is_contiguous(memory_format=torch.channels_last)
 
 
+def test_a_stem_without_parameters_runs():
+    model = build().eval()
+    model.conv1 = torch.nn.Upsample(scale_factor=0.5)
+    model.bn1 = torch.nn.Conv2d(3, 64, 1).double()
+    assert model.forward_features(images()).is_contiguous()
+
+
 def test_a_packed_network_stays_in_the_default_layout_where_its_stem_pools_first():
     model = pack_grouped_convs(build())
     seen = layouts(model, 'layer1')

@@ -224,7 +224,8 @@ class CodedResNet(ResNet):
     @torch.jit.unused
     def changes_layout(self, x: Tensor) -> bool:
         """Whether the default layout of the images x is given up for channels_last, until the features are there."""
-        return not self.can_pool_first(x) and gains_by_channels_last(x, next(self.conv1.parameters()))
+        weight = next(self.conv1.parameters(), x)  # a quantized convolution has no parameters
+        return not self.can_pool_first(x) and gains_by_channels_last(x, weight)
 
     def forward_stem(self, x: Tensor) -> Tensor:
         """[B, in_chans, H, W] -> what the first block takes; on a CPU in the layout in which the blocks are fastest."""
