@@ -127,10 +127,12 @@ def test_graphs_leave_the_layout_to_their_compiler():
 
 
 def test_images_of_one_channel_stay_in_the_layout_of_their_network():
-    model = build(in_chans=1).eval()
-    seen = layouts(model, 'layer1')
-    model(images()[:, :1].contiguous())
-    assert seen == [False]
+    for layout in (torch.contiguous_format, torch.channels_last):
+        model = build(in_chans=1).eval().to(memory_format=layout)
+        x = images()[:, :1].contiguous(memory_format=layout)
+        seen = layouts(model, 'layer1')
+        assert model.forward_features(x).stride() == timm_stages(model, x).stride()
+        assert seen == [layout == torch.channels_last] * 2
 
 
 def test_gradients_of_each_sample_are_those_of_samples_alone():
