@@ -79,7 +79,8 @@ def batch_scores(
     step = masks_per_pass(batch)
     for group in (classes[start:start + step] for start in range(0, len(classes), step)):
         keep = {block: words[group].float().repeat_interleave(batch, 0) for block, words in codewords.items()}
-        logits = forward_from(network, torch.cat([x] * len(group)), first, keep).view(len(group), batch, -1)
+        copies = torch.cat([x] * len(group))  # in the layout of x, which repeat would not keep
+        logits = forward_from(network, copies, first, keep).view(len(group), batch, -1)
         own = torch.stack([logits[place, :, index] for place, index in enumerate(group)], 1)
         extracted.append(own.float().cpu())
     return torch.cat(extracted, 1), full.float().cpu()

@@ -125,7 +125,8 @@ def masked_sums(
     step = masks_per_pass(len(x))
     for group in (masks[start:start + step] for start in range(0, len(masks), step)):
         keep = {name: torch.cat(list(group)).to(x.device, torch.float32)}
-        logits = forward_from(model, torch.cat([x] * len(group)), index, keep)
+        copies = torch.cat([x] * len(group))  # in the layout of x, which repeat would not keep
+        logits = forward_from(model, copies, index, keep)
         yield sums_of(logits.view(len(group), len(x), -1), target)
 
 
