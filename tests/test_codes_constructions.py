@@ -7,6 +7,7 @@ import pytest
 
 from timm_coded.codes import balance, flats, graham_sloane, octads, quadratic
 from timm_coded.codes.gf2m import PRIMITIVE_POLYNOMIALS, binary_field
+from timm_coded.codes.words import rows_from_supports
 
 
 def check(words: np.ndarray, count: int, weight: int, distance: int, spread: int) -> None:
@@ -118,13 +119,8 @@ def test_composed_words(half_distance):
 
 
 def test_balanced_order_is_a_permutation_whose_beginning_does_not_depend_on_its_length():
-    words = balance.rows_from_supports(graham_sloane.all_supports(9, 4), 9)
+    words = rows_from_supports(graham_sloane.all_supports(9, 4), 9)
     order = balance.balanced_order(words)
     assert sorted(order) == list(range(126))
     assert np.array_equal(balance.balanced_order(words, 50), order[:50])
     assert sorted(balance.balanced_order(words, window=5)) == list(range(126))
-
-
-def test_rows_from_masks_and_supports():
-    assert balance.rows_from_masks([0b101, 0b010], 3).tolist() == [[1, 0, 1], [0, 1, 0]]
-    assert balance.rows_from_supports([[0, 2], [1, 2]], 3).tolist() == [[1, 0, 1], [0, 1, 1]]

@@ -12,7 +12,7 @@ from timm_coded.codes import coding_scheme
 LADDERS = {
     (10, 5): [(2, 10, 1), (6, 6, 2), (10, 4, 2), (30, 4, 2), (252, 2, 2)],
     (10, 3): [(3, 6, 1), (10, 4, 2), (12, 4, 2), (120, 2, 2)],
-    (20, 8): [(2, 16, 1), (4, 10, 3), (130, 8, 4), (430, 6, 3), (6310, 4, 4)],
+    (20, 8): [(2, 16, 1), (5, 12, 2), (10, 10, 3), (130, 8, 4), (430, 6, 3), (6310, 4, 4)],
     (20, 4): [(5, 8, 1), (25, 6, 2), (100, 4, 2), (285, 4, 2), (4845, 2, 2)],
     (32, 16): [(2, 32, 1), (62, 16, 1), (1054, 12, 1), (36518, 8, 1)],
     (32, 8): [(4, 16, 1), (36, 12, 1), (1080, 8, 3), (12400, 6, 3), (21841, 4, 1)],
@@ -111,7 +111,7 @@ def test_any_small_sizes_give_a_sound_scheme(num_subnns):
     (47, 16, 6), (100, 17, 13), (1000, 24, 12), (1000, 40, 10), (1000, 48, 36), (500, 30, 15), (1000, 128, 16),
     (300, 100, 50), (36519, 32, 16), (4950, 100, 2), (4951, 101, 99), (21841, 64, 8),
 ])
-def test_other_sizes_have_a_closed_form_too(sizes):
+def test_other_sizes_have_a_construction_too(sizes):
     scheme = coding_scheme(*sizes)
     assert scheme.codewords.shape == sizes[:2] and scheme.num_active == sizes[2]
     assert spread_of_prefixes(scheme.codewords, 1) <= 4
@@ -141,7 +141,7 @@ def test_all_subnns_active_leaves_one_word():
     ((5, 10, -1), 'from 1 to 10'),
     ((5, 10, 11), 'from 1 to 10'),
     ((253, 10, 5), r'only C\(10, 5\) = 252'),
-    ((2_000_000, 24, 12), "no closed form for 2000000 classes .* source='search'"),
+    ((2_000_000, 24, 12), "no construction for 2000000 classes .* source='search'"),
 ])
 def test_impossible_sizes_are_refused(sizes, message):
     with pytest.raises(ValueError, match=message):
@@ -161,3 +161,49 @@ def test_wrong_arguments_are_refused():
 
 def test_numpy_integers_are_taken():
     assert coding_scheme(np.int64(10), np.int32(10), np.uint8(5)).min_distance == 4
+
+
+@pytest.mark.parametrize('sizes, distance', [
+    # at the bound, all of them: no scheme has more
+    ((20, 12, 6), 6), ((50, 16, 6), 6), ((100, 20, 6), 6), ((20, 20, 7), 8), ((38, 20, 10), 10), ((50, 20, 9), 8),
+    ((50, 24, 6), 8), ((200, 24, 8), 8), ((1000, 24, 8), 6), ((46, 24, 12), 12), ((1000, 24, 12), 8),
+    ((100, 32, 6), 8), ((1000, 32, 6), 6), ((1000, 32, 7), 6), ((100, 20, 14), 6), ((60000, 32, 10), 6),
+])
+def test_ratios_that_the_paper_has_not_reach_the_bound(sizes, distance):
+    scheme = coding_scheme(*sizes)
+    assert scheme.min_distance == distance == scheme.distance_bound.distance
+    assert np.ptp(scheme.column_sums) <= max(4, 0.02 * scheme.column_sums.mean())
+
+
+@pytest.mark.parametrize('sizes, distance', [
+    ((1000, 32, 10), 8), ((1000, 32, 12), 8), ((496, 32, 12), 12), ((1000, 32, 14), 8), ((1000, 28, 14), 8),
+    ((1000, 40, 20), 12), ((1000, 48, 24), 16), ((1000, 64, 24), 16), ((336, 64, 24), 24), ((1000, 64, 40), 16),
+])
+def test_too_many_words_to_list_are_taken_from_a_linear_code(sizes, distance):
+    scheme = coding_scheme(*sizes)
+    assert nearest(scheme.codewords) == distance
+    assert spread_of_prefixes(scheme.codewords, 1) <= 5
+
+
+@pytest.mark.slow
+def test_where_algorithm_1_has_more():
+    """docs/results.md: of 185 sizes it has more distance at four."""
+    sizes = [
+        (num_classes, num_subnns, num_active)
+        for num_subnns, numbers_active in {
+            8: (2, 3, 4), 10: (2, 3, 4, 5), 12: (3, 4, 6), 16: (3, 4, 5, 6, 8), 20: range(2, 11), 24: (4, 6, 8, 12),
+            32: range(2, 9),
+        }.items()
+        for num_active in numbers_active for num_classes in (10, 20, 50, 100, 200, 1000)
+        if num_classes <= comb(num_subnns, num_active)
+    ]
+    built = [coding_scheme(*size) for size in sizes]
+    found = [coding_scheme(*size, source='search', progress=False) for size in sizes]
+    bounds = [scheme.distance_bound.distance for scheme in built]
+    ahead = {size: (a.min_distance, b.min_distance) for size, a, b in zip(sizes, built, found)}
+    assert {size: pair for size, pair in ahead.items() if pair[0] < pair[1]} == {
+        (10, 20, 5): (6, 8), (20, 32, 6): (8, 10), (10, 32, 7): (10, 12), (50, 32, 8): (8, 10)}
+    assert sum(a > b for a, b in ahead.values()) == 7
+    assert len(sizes) == 185
+    assert sum(scheme.min_distance == bound for scheme, bound in zip(built, bounds)) == 155
+    assert sum(scheme.min_distance == bound for scheme, bound in zip(found, bounds)) == 152

@@ -73,11 +73,11 @@ def test_description_tells_the_figures_and_the_bound():
     assert 'optimal:' not in CodingScheme(WORDS[:2]).describe().split('column sums')[0]  # 2, though 4 can be had
 
 
-def test_description_of_a_closed_form_below_the_bound_names_the_search():
-    """Which has more: 6 of (100, 6/20), where the closed forms end at 4."""
-    closed, found = coding_scheme(100, 20, 6), coding_scheme(100, 20, 6, 'search')
-    assert closed.min_distance == 4 < found.min_distance == 6
-    assert "a search may: source 'search'" in closed.describe()
+def test_description_of_a_construction_below_the_bound_names_the_search():
+    """Which has more: 10 of (50, 8/32), where the constructions end at 8."""
+    built, found = coding_scheme(50, 32, 8), coding_scheme(50, 32, 8, 'search')
+    assert built.min_distance == 8 < found.min_distance == 10
+    assert "a search may: source 'search'" in built.describe()
     assert 'a search may' not in found.describe() + coding_scheme(100, 20, 8).describe()
 
 

@@ -7,7 +7,7 @@ import pytest
 from timm_coded.codes import coding_scheme
 from timm_coded.codes.balance import even_subset, least_unevenness
 from timm_coded.codes.exchange import exchange
-from timm_coded.codes.lexicode import lexicode, popcount
+from timm_coded.codes.lexicode import lexicode
 
 
 def algorithm_1_greedy_set(num_subnns: int, num_active: int, min_distance: int, mask: int = 0) -> list:
@@ -35,14 +35,6 @@ def test_greedy_set_is_that_of_algorithm_1(sizes, mask):
 def test_words_longer_than_32_have_the_same_greedy_set():
     found = [int(''.join(map(str, word)), 2) for word in lexicode(40, 2, 4).tolist()]
     assert found == algorithm_1_greedy_set(40, 2, 4)
-
-
-def test_popcount_without_numpy_2(monkeypatch):
-    values = np.random.default_rng(0).integers(2 ** 32, size=1000, dtype=np.uint32)
-    expected = [bin(value).count('1') for value in values.tolist()]
-    assert popcount(values).tolist() == expected
-    monkeypatch.delattr(np, 'bitwise_count', raising=False)
-    assert popcount(values).tolist() == expected
 
 
 @pytest.mark.parametrize('sizes, distance, spread', [

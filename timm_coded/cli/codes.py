@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--num-active', type=COUNT, required=True, metavar='N_ACT', help='ones in every codeword')
     parser.add_argument(
         '--source', choices=SOURCES, default='optimal',
-        help="closed forms; the schemes of the paper; or the paper's Algorithm 1; default: %(default)s")
+        help="constructions; the schemes of the paper; or the paper's Algorithm 1; default: %(default)s")
     parser.add_argument(
         '--min-distance', type=int, metavar='H_MIN',
         help='for --source search: the distance to reach; default: the largest that is found')

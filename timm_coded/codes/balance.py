@@ -1,34 +1,41 @@
 """Rule B of the paper (Appendix A): every subNN should serve about as many classes as any other."""
 import numpy as np
-from numpy.typing import ArrayLike
+
+from .words import rows_from_masks
 
 
-def rows_from_masks(masks: ArrayLike, num_subnns: int) -> np.ndarray:
-    """Words given as integers, bit n for subNN n, as rows.
-
-    Args:
-        masks: M integers below 2^num_subnns.
-
-    Returns:
-        [M, num_subnns] uint8.
-    """
-    masks = np.asarray(masks, dtype=np.uint64)
-    return (masks[:, None] >> np.arange(num_subnns, dtype=np.uint64) & np.uint64(1)).astype(np.uint8)
+def mixed_order(size: int) -> np.ndarray:
+    """[size] indices in steps near the golden section, for lists in which neighbours are alike."""
+    stride = next(step for step in range(int(0.618 * size) + 1, 2 * size + 2) if np.gcd(step, size) == 1)
+    return np.arange(size) * stride % size
 
 
-def rows_from_supports(supports: ArrayLike, num_subnns: int) -> np.ndarray:
-    """Words given as lists of active subNNs, as rows.
+def balanced_words(masks: np.ndarray, num_subnns: int, count: int, window: int = 2048) -> np.ndarray:
+    """The first `count` of the words, in an order that keeps the column sums of any prefix close.
 
     Args:
-        supports: [M, num_active] integers below num_subnns.
+        masks: [M] uint64, bit n for subNN n.
+        num_subnns: N.
+        count: At most M.
+        window: That of `balanced_order`.
 
     Returns:
-        [M, num_subnns] uint8.
+        [count, num_subnns] uint8.
     """
-    supports = np.asarray(supports)
-    rows = np.zeros((len(supports), num_subnns), dtype=np.uint8)
-    rows[np.arange(len(supports))[:, None], supports] = 1
-    return rows
+    seen = masks[mixed_order(len(masks))[:count + window]]  # no others are looked at
+    rows = rows_from_masks(seen, num_subnns)
+    return rows[balanced_order(rows, count, window)]
+
+
+def is_even(column_sums: np.ndarray, least: int = 2) -> np.ndarray:
+    """[..., N] -> [...]: whether the numbers of classes of the subNNs differ by a tenth at most, or by `least`."""
+    return np.ptp(column_sums, axis=-1) <= np.maximum(least, 0.1 * column_sums.mean(axis=-1))
+
+
+def even_prefix(words: np.ndarray) -> int:
+    """How many of the words [M, N], from the first on, have even column sums after each: to a tenth, or to within 4."""
+    uneven = np.flatnonzero(~is_even(np.cumsum(words, axis=0, dtype=np.int64), least=4))
+    return int(uneven[0]) if len(uneven) else len(words)
 
 
 def balanced_order(words: np.ndarray, count: int | None = None, window: int = 512) -> np.ndarray:

@@ -3,7 +3,8 @@ from importlib.resources import files
 
 import numpy as np
 
-from .balance import balanced_order, rows_from_supports
+from .balance import balanced_order
+from .words import rows_from_supports
 
 # By (N, N_act), the distance that all images of some base blocks under x -> a x + b keep, the values of a, the blocks.
 BASE_BLOCKS: dict[tuple[int, int], list[tuple[int, tuple[int, ...], tuple[tuple[int, ...], ...]]]] = {

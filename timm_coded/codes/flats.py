@@ -9,8 +9,8 @@ from typing import Iterable, Iterator
 
 import numpy as np
 
-from .balance import rows_from_supports
 from .gf2m import binary_field
+from .words import rows_from_supports
 
 
 def num_flats(m: int, k: int) -> int:

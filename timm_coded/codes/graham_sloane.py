@@ -11,7 +11,8 @@ from math import comb
 
 import numpy as np
 
-from .balance import balanced_order, rows_from_supports
+from .balance import balanced_order, mixed_order
+from .words import rows_from_supports
 
 # Numbers that may be listed at once (C(N, N_act) N_act of them) without making the user wait.
 LIST_LIMIT = 8_000_000
@@ -55,10 +56,7 @@ def listed_words(supports: np.ndarray, num_subnns: int, count: int) -> np.ndarra
     Returns:
         [count, num_subnns] uint8.
     """
-    # A stride near the golden section mixes the lexicographic order, in which neighbours are alike.
-    size = len(supports)
-    stride = next(step for step in range(int(0.618 * size) + 1, 2 * size + 2) if np.gcd(step, size) == 1)
-    mixed = rows_from_supports(supports[np.arange(size) * stride % size], num_subnns)
+    mixed = rows_from_supports(supports[mixed_order(len(supports))], num_subnns)
     return mixed[balanced_order(mixed, count)]
 
 

@@ -1,4 +1,7 @@
-"""source='optimal': of all closed forms for (N, N_act), the one with the largest distance that holds K words."""
+"""source='optimal': of all constructions for (N, N_act), the one with the largest distance that holds K words.
+
+Closed forms, and for sizes without one what is worked out from linear codes or orbits at once, without chance.
+"""
 from dataclasses import dataclass
 from functools import partial
 from math import comb
@@ -6,9 +9,10 @@ from typing import Callable, Iterator
 
 import numpy as np
 
-from . import cyclic, flats, graham_sloane, octads, quadratic
-from .balance import rows_from_supports
+from . import cosets, cyclic, flats, graham_sloane, octads, orbits, quadratic
+from .balance import balanced_words, even_prefix
 from .bounds import johnson_bound
+from .words import rows_from_supports
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ def optimal_words(num_classes: int, num_subnns: int, num_active: int) -> tuple[n
         [num_classes, num_subnns] uint8, and a line of text.
 
     Raises:
-        ValueError: No closed form here holds so many words.
+        ValueError: No construction here has so many words.
     """
     if num_active == num_subnns:
         return np.ones((1, num_subnns), dtype=np.uint8), 'the one word with all subNNs active'
@@ -50,25 +54,29 @@ def optimal_words(num_classes: int, num_subnns: int, num_active: int) -> tuple[n
             name = f'{rung.name}; distance {rung.distance} for up to {capacity} classes'
             return rung.make(num_classes), name
     raise ValueError(
-        f'no closed form for {num_classes} classes with {num_active} of {num_subnns} subNNs active: at most'
+        f'no construction for {num_classes} classes with {num_active} of {num_subnns} subNNs active: at most'
         f" {comb(num_subnns, num_active) // 4} classes; use more subNNs, or source='search'")
 
 
 def rungs(num_classes: int, num_subnns: int, num_active: int) -> Iterator[Rung]:
     """All constructions for (N, N_act), N_act <= N / 2, by falling distance; at one distance, in order of preference.
 
-    Those of graham_sloane.py are worked out as they are reached, and left out where the bounds say that they cannot
-    hold `num_classes` words.
+    Those that are not for this very (N, N_act) are worked out as they are reached, and left out where the bounds say
+    that they cannot hold `num_classes` words.
     """
     named = sorted(_named_rungs(num_subnns, num_active), key=lambda rung: -rung.distance)
+    orbits_of: dict[tuple[int, ...], np.ndarray] = {}
     listable = graham_sloane.can_list(num_subnns, num_active)
     supports = None
     for half_distance in range(num_active, 0, -1):
         yield from (rung for rung in named if rung.distance == 2 * half_distance)
-        if not listable and half_distance > 2:
-            continue
         if johnson_bound(num_subnns, 2 * half_distance, num_active).size < num_classes:
             continue
+        if half_distance > 2:
+            yield from _orbit_rungs(num_classes, num_subnns, num_active, 2 * half_distance, orbits_of)
+            yield from _coset_rungs(num_subnns, num_active, 2 * half_distance)
+            if not listable:
+                continue
         if listable:
             supports = graham_sloane.all_supports(num_subnns, num_active) if supports is None else supports
             words = graham_sloane.largest_class(supports, num_subnns, half_distance)
@@ -80,6 +88,39 @@ def rungs(num_classes: int, num_subnns: int, num_active: int) -> Iterator[Rung]:
             yield Rung(
                 2 * half_distance, capacity, _power_sum_name(half_distance),
                 partial(graham_sloane.composed_words, num_subnns, num_active, half_distance=half_distance))
+
+
+def _orbit_rungs(
+        num_classes: int,
+        num_subnns: int,
+        num_active: int,
+        distance: int,
+        orbits_of: dict[tuple[int, ...], np.ndarray],
+) -> Iterator[Rung]:
+    """The unions of orbits that have `num_classes` words, one for each way to divide the subNNs.
+
+    Only as many of their words count as use the subNNs evenly. `orbits_of` keeps the orbits from call to call.
+    """
+    if not orbits.can_list(num_subnns, num_active):
+        return
+    for fields in orbits.divisions(num_subnns):
+        if fields not in orbits_of:
+            orbits_of[fields] = orbits.all_orbits(num_subnns, num_active, fields)
+        masks = orbits.greedy_union(orbits_of[fields], distance)
+        if len(masks) >= num_classes:
+            words = balanced_words(masks, num_subnns, len(masks))
+            name = f'orbits under rotation of {" and ".join(map(str, fields))} subNNs, taken greedily'
+            yield Rung(distance, even_prefix(words), name, partial(_first, words))
+
+
+def _coset_rungs(num_subnns: int, num_active: int, distance: int) -> Iterator[Rung]:
+    """The cosets of linear codes of this minimum distance."""
+    if not 2 <= num_subnns <= 64:
+        return
+    for code in cosets.linear_codes(num_subnns):
+        if code.distance == distance:
+            masks = cosets.largest_coset(code, num_subnns, num_active)
+            yield Rung(distance, len(masks), f'a coset of the {code.name}', partial(balanced_words, masks, num_subnns))
 
 
 def _power_sum_name(half_distance: int) -> str:

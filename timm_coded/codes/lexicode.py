@@ -9,6 +9,8 @@ from typing import Callable
 
 import numpy as np
 
+from .words import popcount
+
 # Largest C(N, N_act) whose words are all gone through: one byte each. C(32, 16) is 601 million.
 TABLE_LIMIT = 700_000_000
 
@@ -118,13 +120,3 @@ def _halves_by_weight(bits: int, max_weight: int, mask: int) -> list[np.ndarray]
         longer = [groups[0]] + [np.concatenate([b, a | one]) for a, b in zip(groups, groups[1:])] + [groups[-1] | one]
         groups = longer[:max_weight + 1]
     return [np.sort(group ^ np.uint32(mask)) for group in groups]
-
-
-def popcount(values: np.ndarray) -> np.ndarray:
-    """The number of ones of each integer of a [M] uint32 array, as [M] uint8."""
-    if hasattr(np, 'bitwise_count'):  # NumPy 2
-        return np.bitwise_count(values)
-    return _ONES_OF_16_BITS[values >> np.uint32(16)] + _ONES_OF_16_BITS[values & np.uint32(0xffff)]
-
-
-_ONES_OF_16_BITS = np.array([bin(value).count('1') for value in range(2 ** 16)], dtype=np.uint8)

@@ -4,9 +4,10 @@ All are sets of words closed under the translations x -> x + b of GF(2)^5, and s
 """
 import numpy as np
 
-from .balance import balanced_order, rows_from_masks, rows_from_supports
+from .balance import balanced_order
 from .flats import subspaces, translates
 from .gf2m import binary_field
+from .words import rows_from_masks, rows_from_supports
 
 # Base blocks found by searches over the orbits of the maps below. Bit x is element x of GF(32).
 # Images under x -> x^(2^i) + b: minimum distance 8; the first twelve blocks give 1000 words, all together 1080.

@@ -128,7 +128,7 @@ class CodingScheme:
             optimal = ', optimal' if self.min_distance == bound.distance else ''
             distance = f'{self.min_distance} (the bounds allow at most {bound.distance}{optimal}: {bound.proof})'
             if self.source == 'optimal' and not optimal:
-                distance += "; no closed form here has more, a search may: source 'search'"
+                distance += "; no construction here has more, a search may: source 'search'"
         listed = f': {" ".join(map(str, sums))}' if len(sums) <= 32 else ''
         return '\n'.join([
             f'classes K             {self.num_classes}',

@@ -4,12 +4,13 @@ from typing import Callable
 
 import numpy as np
 
-from .balance import even_subset, rows_from_supports
+from .balance import even_subset, is_even
 from .bounds import distance_bound
 from .exchange import exchange
 from .graham_sloane import all_supports, can_list
 from .lexicode import can_tabulate, lexicode
 from .progress import ProgressBar
+from .words import rows_from_supports
 
 # Where there are too many words to go through all of them, this many are drawn at random.
 SAMPLE_SIZE = 2 ** 17
@@ -70,7 +71,7 @@ def search_words(
             if len(found) < num_classes:
                 continue
             words, num_exchanged = _even_choice(found, num_classes, distance, random)
-            fair = np.ptp(words.sum(axis=0, dtype=np.int64)) <= max(2, 0.1 * num_classes * weight / num_subnns)
+            fair = is_even(words.sum(axis=0, dtype=np.int64))
             if chosen is None or fair:
                 chosen = words
                 construction = (

@@ -28,8 +28,8 @@ def coding_scheme(
         num_classes: K.
         num_subnns: N.
         num_active: N_act, 1 to N.
-        source: 'optimal' for closed forms (ladder.py), which are provably optimal at the sizes of the paper; at others
-            another source may have more distance, and `describe()` says so. 'paper' for the schemes of the paper's
+        source: 'optimal' for the best of many constructions (ladder.py), provably optimal at the sizes of the paper; at
+            others a search may have more distance, and `describe()` says so. 'paper' for the schemes of the paper's
             experiments (Table 4 for CIFAR-10; found by Algorithm 1 with the paper's arguments for CIFAR-100 and
             ImageNet), 'search' for Algorithm 1 of the paper.
         min_distance: For 'search' only: H_min, even. By default the largest for which the search finds K words.
