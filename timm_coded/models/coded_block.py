@@ -10,7 +10,7 @@ from torch import Tensor
 from .energy import subnn_energies
 from .gradient_mask import masked_gradient_conv
 from .packed_conv import groups_per_pack
-from .packed_energy import per_channel
+from .subnn_masks import per_channel
 
 # Leaves of torch.fx graphs: what they do depends on dtypes, which symbolic tracing cannot branch on.
 torch.fx.wrap('subnn_energies')

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from .packed_energy import per_channel
+from .subnn_masks import per_channel
 
 
 class _MaskedGradient(torch.autograd.Function):

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .subnn_masks import per_channel
+
 
 def accumulable(x: Tensor) -> Tensor:
     """In a type whose sums over pixels are exact enough: float32 at least."""
@@ -84,9 +86,3 @@ def same_subnn(pack: int, d: int, device: torch.device) -> Tensor:
     """[pack d, pack d], bool: whether two of a group's channels belong to one subNN."""
     subnn = torch.arange(pack * d, device=device) // d
     return subnn[:, None] == subnn
-
-
-def per_channel(x: Tensor, d: int) -> Tensor:
-    """A number for each subNN [B, N] -> one for each of its d channels, [B, N * d, 1, 1]."""
-    batch, num_subnns = x.shape
-    return x.view(batch, num_subnns, 1, 1).expand(-1, -1, d, -1).reshape(batch, num_subnns * d, 1, 1)

@@ -1,4 +1,4 @@
-"""Masks of subNNs by block name, as callers give them: checked, and in the form that blocks take."""
+"""Masks of subNNs: as callers give them by block name, checked, and spread over the channels of a block."""
 from typing import Dict, Mapping, Optional
 
 import torch
@@ -36,3 +36,9 @@ def check_subnn_masks(
                 f'({x.shape[0]}, {size}): a mask of the subNNs, for all samples or for each')
         checked[name] = mask.to(torch.promote_types(x.dtype, torch.float32))
     return checked
+
+
+def per_channel(x: Tensor, d: int) -> Tensor:
+    """A number for each subNN [B, N] -> one for each of its d channels, [B, N * d, 1, 1]."""
+    batch, num_subnns = x.shape
+    return x.view(batch, num_subnns, 1, 1).expand(-1, -1, d, -1).reshape(batch, num_subnns * d, 1, 1)

@@ -5,7 +5,7 @@ from timm.models.resnet import Bottleneck, ResNet
 from torch import Tensor, nn
 
 from timm_coded.models import CodedResNet, coded_blocks
-from timm_coded.models.packed_energy import per_channel
+from timm_coded.models.subnn_masks import per_channel
 
 
 class StockNetwork:
