@@ -5,7 +5,7 @@ from math import comb
 import pytest
 
 from timm_coded.codes import distance_bound, johnson_bound
-from timm_coded.codes.bounds import counting_bound
+from timm_coded.codes.bounds import counting_bound, packing_bound
 
 # Exact values of A(n, d, w): Brouwer, Shearer, Sloane & Smith, A new table of constant weight codes (1990).
 EXACT = {
@@ -57,6 +57,7 @@ def test_bound_is_not_below_exhaustive_search(length):
             assert johnson_bound(length, distance, weight).size >= exact
             counted = counting_bound(length, distance, weight)
             assert counted is None or counted >= exact
+            assert packing_bound(length, distance, weight) >= exact
 
 
 def test_distance_two_allows_all_words_and_no_more():
@@ -110,3 +111,10 @@ def test_impossible_sizes_are_refused(sizes):
 def test_more_classes_than_words_are_refused():
     with pytest.raises(ValueError, match=r'only C\(5, 2\) = 10 distinct words'):
         distance_bound(11, 5, 2)
+
+
+def test_packing_balls_is_the_lower_bound_where_johnsons_are_weak():
+    assert packing_bound(24, 6, 12) == comb(24, 12) // (1 + 12 * 12)
+    assert packing_bound(24, 10, 12) == comb(24, 12) // (1 + 12 * 12 + 66 * 66)
+    assert packing_bound(24, 4, 12) == comb(24, 12)  # balls of one word
+    assert johnson_bound(24, 6, 12) == (18649, 'packing balls')

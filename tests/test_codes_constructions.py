@@ -5,9 +5,8 @@ from math import comb
 import numpy as np
 import pytest
 
-from timm_coded.codes import balance, flats, graham_sloane, octads, quadratic
+from timm_coded.codes import flats, graham_sloane, octads, quadratic
 from timm_coded.codes.gf2m import PRIMITIVE_POLYNOMIALS, binary_field
-from timm_coded.codes.words import rows_from_supports
 
 
 def check(words: np.ndarray, count: int, weight: int, distance: int, spread: int) -> None:
@@ -116,11 +115,3 @@ def test_composed_words(half_distance):
     words = graham_sloane.composed_words(24, 7, 2000, half_distance)
     assert len(np.unique(words, axis=0)) == 2000
     check(words, 2000, 7, 2 * half_distance, 4)
-
-
-def test_balanced_order_is_a_permutation_whose_beginning_does_not_depend_on_its_length():
-    words = rows_from_supports(graham_sloane.all_supports(9, 4), 9)
-    order = balance.balanced_order(words)
-    assert sorted(order) == list(range(126))
-    assert np.array_equal(balance.balanced_order(words, 50), order[:50])
-    assert sorted(balance.balanced_order(words, window=5)) == list(range(126))

@@ -28,3 +28,4 @@ def test_popcount_without_numpy_2(monkeypatch, kind):
     monkeypatch.delattr(np, 'bitwise_count', raising=False)
     assert popcount(values).tolist() == expected
     assert popcount(values.T).tolist() == np.transpose(expected).tolist()
+    assert popcount(values[:0]).shape == (0, 4) and popcount(values[:0]).dtype == np.uint8

@@ -59,9 +59,19 @@ def counting_bound(length: int, distance: int, weight: int) -> int | None:
         size += 1
 
 
+def packing_bound(length: int, distance: int, weight: int) -> int:
+    """The bound by disjoint balls: the words at most t swaps of a one and a zero away from one of the code.
+
+    A ball has sum over i <= t of C(w, i) C(n - w, i) words, and none in common with another if 4 t + 2 <= d.
+    """
+    radius = (distance - 2) // 4
+    ball = sum(comb(weight, i) * comb(length - weight, i) for i in range(radius + 1))
+    return comb(length, weight) // ball
+
+
 @cache
 def johnson_bound(length: int, distance: int, weight: int) -> SizeBound:
-    """The best upper bound of A(n, d, w) that Johnson's bounds give.
+    """The best upper bound of A(n, d, w) that Johnson's bounds and `packing_bound` give.
 
     The unrestricted ones count the words with, or without, a given position:
     A(n, d, w) <= n / w A(n - 1, d, w - 1) and A(n, d, w) <= n / (n - w) A(n - 1, d, w), rounded down at every step.
@@ -95,7 +105,7 @@ def johnson_bound(length: int, distance: int, weight: int) -> SizeBound:
             SizeBound(length * johnson_bound(length - 1, distance, weight - 1).size // weight, 'Johnson'),
             SizeBound(length * johnson_bound(length - 1, distance, weight).size // (length - weight), 'Johnson'),
         ]
-    candidates.append(SizeBound(comb(length, weight), 'C(N, N_act) words in all'))
+    candidates.append(SizeBound(packing_bound(length, distance, weight), 'packing balls'))
     return min(candidates, key=lambda bound: bound.size)
 
 

@@ -6,7 +6,8 @@ BCH codes (MacWilliams & Sloane, Chapters 2 and 9), both shortened: of their wor
 the first N positions. Their distances are counted, not quoted.
 """
 from functools import cache
-from typing import Iterator, NamedTuple
+from itertools import islice
+from typing import Iterable, Iterator, NamedTuple
 
 import numpy as np
 
@@ -14,8 +15,9 @@ from .balance import is_even
 from .gf2m import binary_field
 from .words import popcount, rows_from_masks
 
-# Codes of up to 2^21 words, which are gone through in a tenth of a second.
+# Codes of up to 2^21 words, which are gone through in a tenth of a second, and so many words of cosets of a code.
 MAX_DIMENSION = 21
+MAX_COSET_WORDS = 2 ** 23
 GOLAY_POLYNOMIAL = 0b101011100011  # x^11 + x^9 + x^7 + x^6 + x^5 + x + 1, a factor of x^23 + 1
 
 
@@ -30,24 +32,25 @@ class LinearCode(NamedTuple):
 
     name: str
     distance: int
-    basis: list[int]
+    basis: tuple[int, ...]
 
 
 @cache
 def linear_codes(length: int) -> tuple[LinearCode, ...]:
-    """The codes of this length, 2 to 64, that have a minimum distance of 6 at least."""
-    codes = [golay_code(length)] if 12 < length <= 24 else []
+    """The codes of this length, 2 to 64, of up to 2^21 words that have a minimum distance of 6 at least."""
+    by_distance: dict[int, LinearCode] = {}
     dimension = 0
     for name, generators in trace_codes(length):
         basis = shortened(generators, length)
         if len(basis) > MAX_DIMENSION:
             break
-        if len(basis) > dimension:  # each of these codes holds the one before it
+        if len(basis) > dimension:  # each code holds those of fewer powers of x
             dimension, distance = len(basis), minimum_distance(basis)
             if distance < 6:
                 break
-            codes.append(LinearCode(name, distance, basis))
-    return tuple(codes)
+            by_distance[distance] = LinearCode(name, distance, basis)
+    golay = (golay_code(length),) if 12 < length <= 24 else ()
+    return golay + tuple(by_distance.values())
 
 
 def golay_code(length: int) -> LinearCode:
@@ -69,13 +72,13 @@ def trace_codes(length: int) -> Iterator[tuple[str, list[int]]]:
         yield f'code of the traces of {powers} over GF({2 ** m})', generators
 
 
-def shortened(generators: list[int], length: int) -> list[int]:
+def shortened(generators: list[int], length: int) -> tuple[int, ...]:
     """A basis of those words, of all that the generators span, that are zero outside the first `length` positions."""
     # no two vectors of an echelon basis end at the same position, so that none that ends later can be part of them
-    return [vector for vector in echelon(generators) if vector < 2 ** length]
+    return tuple(vector for vector in echelon(generators) if vector < 2 ** length)
 
 
-def minimum_distance(basis: list[int]) -> int:
+def minimum_distance(basis: tuple[int, ...]) -> int:
     """The least weight of a word that is not zero."""
     return int(popcount(span(basis)[1:]).min())
 
@@ -91,7 +94,7 @@ def echelon(vectors: list[int]) -> list[int]:
     return [by_highest[highest] for highest in sorted(by_highest)]
 
 
-def span(basis: list[int]) -> np.ndarray:
+def span(basis: Iterable[int]) -> np.ndarray:
     """All sums of the vectors, [2^dimension] uint64, zero first."""
     words = np.zeros(1, dtype=np.uint64)
     for vector in basis:
@@ -102,18 +105,27 @@ def span(basis: list[int]) -> np.ndarray:
 def largest_coset(code: LinearCode, length: int, weight: int) -> np.ndarray:
     """The words of one weight in a coset of the code: of those tried the one that has most of them, evenly spread.
 
-    Tried are the cosets of the sets of up to five of the positions 0, 1, 2, 4, 8. Words that use some position much
-    more often than another are no scheme (Rule B).
+    Tried are the cosets of the sets of up to five of the positions 0, 1, 2, 4, 8, and of pseudo-random ones. Words
+    that use some position much more often than another are no scheme (Rule B).
 
     Returns:
         [M] uint64.
     """
     words, largest = span(code.basis), np.zeros(0, dtype=np.uint64)
-    for size in range(weight % 2, 6, 2):  # the words of the code have even weight
-        leader = sum([1, 2, 4, 16, 256][:size])
-        if leader < 2 ** length:
-            coset = words ^ np.uint64(leader)
-            coset = coset[popcount(coset) == weight]
-            if len(coset) > len(largest) and is_even(rows_from_masks(coset, length).sum(axis=0, dtype=np.int64)):
-                largest = coset
+    for leader in leaders(length, weight % 2, MAX_COSET_WORDS // len(words)):
+        coset = words ^ np.uint64(leader)
+        coset = coset[popcount(coset) == weight]
+        if len(coset) > len(largest) and is_even(rows_from_masks(coset, length).sum(axis=0, dtype=np.int64)):
+            largest = coset
     return largest
+
+
+def leaders(length: int, parity: int, count: int) -> list[int]:
+    """Up to `count` sets of positions, 48 at most, of even or odd size, as the words of a code have even weight."""
+    random = np.random.RandomState(0)  # whose numbers NumPy has promised never to change
+    sets = [[0, 1, 2, 4, 8][:size] for size in range(parity, 6, 2)]
+    while len(sets) < 48:
+        size = parity + 2 * int(random.random_sample() * 6)
+        sets.append(random.random_sample(length).argsort()[:size].tolist())
+    fitting = (sum(1 << position for position in positions) for positions in sets if max(positions, default=0) < length)
+    return list(islice(fitting, max(count, 3)))

@@ -101,6 +101,14 @@ def composed_words(num_subnns: int, num_active: int, count: int, half_distance: 
     return np.array(list(words.values()))
 
 
+def num_apart(words: np.ndarray, distance: int) -> int:
+    """How many of the words [M, N], from the first on, are at least `distance`, 2 N_act at most, from each other."""
+    rows = words.astype(np.float32)
+    shared = np.tril(rows @ rows.T, -1).max(axis=1)  # of each word with those before it
+    too_near = np.flatnonzero(2 * (rows[0].sum() - shared) < distance)
+    return int(too_near[0]) if len(too_near) else len(words)
+
+
 def _next_prime(number: int) -> int:
     """The smallest prime that is not below `number`."""
     number = max(number, 2)

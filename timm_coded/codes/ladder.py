@@ -3,7 +3,7 @@
 Closed forms, and for sizes without one what is worked out from linear codes or orbits at once, without chance.
 """
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from math import comb
 from typing import Callable, Iterator
 
@@ -12,7 +12,10 @@ import numpy as np
 from . import cosets, cyclic, flats, graham_sloane, octads, orbits, quadratic
 from .balance import balanced_words, even_prefix
 from .bounds import johnson_bound
-from .words import rows_from_supports
+from .words import masks_of_weight, rows_from_supports
+
+# Of words that are composed one by one, so many are compared with each other: the first are further apart than all.
+FIRST_WORDS = 256
 
 
 @dataclass(frozen=True)
@@ -59,68 +62,85 @@ def optimal_words(num_classes: int, num_subnns: int, num_active: int) -> tuple[n
 
 
 def rungs(num_classes: int, num_subnns: int, num_active: int) -> Iterator[Rung]:
-    """All constructions for (N, N_act), N_act <= N / 2, by falling distance; at one distance, in order of preference.
+    """The constructions for (N, N_act), N_act <= N / 2, by falling distance; at one distance, in order of preference.
 
-    Those that are not for this very (N, N_act) are worked out as they are reached, and left out where the bounds say
-    that they cannot hold `num_classes` words.
+    Those that are not for this very (N, N_act) are worked out as they are reached, and some are left out that have
+    fewer than `num_classes` words.
     """
     named = sorted(_named_rungs(num_subnns, num_active), key=lambda rung: -rung.distance)
-    orbits_of: dict[tuple[int, ...], np.ndarray] = {}
-    listable = graham_sloane.can_list(num_subnns, num_active)
-    supports = None
-    for half_distance in range(num_active, 0, -1):
-        yield from (rung for rung in named if rung.distance == 2 * half_distance)
-        if johnson_bound(num_subnns, 2 * half_distance, num_active).size < num_classes:
-            continue
-        if half_distance > 2:
-            yield from _orbit_rungs(num_classes, num_subnns, num_active, 2 * half_distance, orbits_of)
-            yield from _coset_rungs(num_subnns, num_active, 2 * half_distance)
-            if not listable:
-                continue
-        if listable:
-            supports = graham_sloane.all_supports(num_subnns, num_active) if supports is None else supports
-            words = graham_sloane.largest_class(supports, num_subnns, half_distance)
-            yield Rung(
-                2 * half_distance, len(words), _power_sum_name(half_distance),
-                partial(graham_sloane.listed_words, words, num_subnns))
-        else:
-            capacity = comb(num_subnns, num_active) // (4 * num_subnns if half_distance == 2 else 4)
-            yield Rung(
-                2 * half_distance, capacity, _power_sum_name(half_distance),
-                partial(graham_sloane.composed_words, num_subnns, num_active, half_distance=half_distance))
+    families = list(_families(num_classes, num_subnns, num_active))
+    for distance in range(2 * num_active, 0, -2):
+        yield from (rung for rung in named if rung.distance == distance)
+        if johnson_bound(num_subnns, distance, num_active).size >= num_classes:
+            for family in families:
+                yield from family(distance)
+
+
+def _families(num_classes: int, num_subnns: int, num_active: int) -> Iterator[Callable[[int], Iterator[Rung]]]:
+    """Functions that give the rungs of a distance, those preferred first; what all of them need is worked out once."""
+    if orbits.can_list(num_subnns, num_active):
+        masks = cache(partial(masks_of_weight, num_subnns, num_active))
+        orbits_of = cache(lambda fields: orbits.all_orbits(masks(), fields))
+        yield partial(_orbit_rungs, num_classes, num_subnns, num_active, orbits_of)
+    if 2 <= num_subnns <= 64:
+        yield partial(_coset_rungs, num_subnns, num_active)
+    if graham_sloane.can_list(num_subnns, num_active):
+        yield partial(_listed_rungs, num_subnns, cache(partial(graham_sloane.all_supports, num_subnns, num_active)))
+    else:
+        first_words = cache(partial(graham_sloane.composed_words, num_subnns, num_active, FIRST_WORDS, half_distance=2))
+        yield partial(_composed_rungs, num_subnns, num_active, first_words)
 
 
 def _orbit_rungs(
         num_classes: int,
         num_subnns: int,
         num_active: int,
+        orbits_of: Callable[[tuple[int, ...]], np.ndarray],
         distance: int,
-        orbits_of: dict[tuple[int, ...], np.ndarray],
 ) -> Iterator[Rung]:
     """The unions of orbits that have `num_classes` words, one for each way to divide the subNNs.
 
-    Only as many of their words count as use the subNNs evenly. `orbits_of` keeps the orbits from call to call.
+    Only as many of their words count as use the subNNs evenly, and only where each subNN has a class to serve.
     """
-    if not orbits.can_list(num_subnns, num_active):
-        return
-    for fields in orbits.divisions(num_subnns):
-        if fields not in orbits_of:
-            orbits_of[fields] = orbits.all_orbits(num_subnns, num_active, fields)
-        masks = orbits.greedy_union(orbits_of[fields], distance)
+    for fields in orbits.divisions(num_subnns) if distance > 4 else ():
+        masks = orbits.greedy_union(orbits_of(fields), distance)
         if len(masks) >= num_classes:
             words = balanced_words(masks, num_subnns, len(masks))
-            name = f'orbits under rotation of {" and ".join(map(str, fields))} subNNs, taken greedily'
-            yield Rung(distance, even_prefix(words), name, partial(_first, words))
+            if words[:num_classes].any(axis=0).all() or num_classes * num_active < num_subnns:
+                name = f'orbits under rotation of {" and ".join(map(str, fields))} subNNs, taken greedily'
+                yield Rung(distance, even_prefix(words), name, partial(_first, words))
 
 
 def _coset_rungs(num_subnns: int, num_active: int, distance: int) -> Iterator[Rung]:
     """The cosets of linear codes of this minimum distance."""
-    if not 2 <= num_subnns <= 64:
-        return
     for code in cosets.linear_codes(num_subnns):
         if code.distance == distance:
             masks = cosets.largest_coset(code, num_subnns, num_active)
             yield Rung(distance, len(masks), f'a coset of the {code.name}', partial(balanced_words, masks, num_subnns))
+
+
+def _listed_rungs(num_subnns: int, supports: Callable[[], np.ndarray], distance: int) -> Iterator[Rung]:
+    """Words with equal power sums, of all words."""
+    words = graham_sloane.largest_class(supports(), num_subnns, distance // 2)
+    yield Rung(
+        distance, len(words), _power_sum_name(distance // 2), partial(graham_sloane.listed_words, words, num_subnns))
+
+
+def _composed_rungs(
+        num_subnns: int,
+        num_active: int,
+        first_words: Callable[[], np.ndarray],
+        distance: int,
+) -> Iterator[Rung]:
+    """Words with equal sums composed one by one, the first of them further apart than 4; at distance 2 any words."""
+    if distance > 4:
+        apart = graham_sloane.num_apart(first_words(), distance)
+        yield Rung(distance, apart, f'{_power_sum_name(2)}, the first of them', partial(_first, first_words()))
+    else:
+        capacity = comb(num_subnns, num_active) // (4 * num_subnns if distance == 4 else 4)
+        yield Rung(
+            distance, capacity, _power_sum_name(distance // 2),
+            partial(graham_sloane.composed_words, num_subnns, num_active, half_distance=distance // 2))
 
 
 def _power_sum_name(half_distance: int) -> str:

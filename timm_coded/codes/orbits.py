@@ -10,7 +10,7 @@ from typing import Iterator
 
 import numpy as np
 
-from .words import masks_of_weight, popcount
+from .words import popcount
 
 # Words that may be gone through without making the user wait.
 LIST_LIMIT = 4_000_000
@@ -49,10 +49,13 @@ def rotations(masks: np.ndarray, fields: tuple[int, ...]) -> Iterator[np.ndarray
         yield rotated
 
 
-def all_orbits(num_subnns: int, num_active: int, fields: tuple[int, ...]) -> np.ndarray:
-    """Every orbit once: [orbits, width of the last field] uint64, its words, the smallest first, some repeated."""
-    masks = masks_of_weight(num_subnns, num_active)
-    last_field = masks >> np.uint64(num_subnns - fields[-1])
+def all_orbits(masks: np.ndarray, fields: tuple[int, ...]) -> np.ndarray:
+    """The orbits of all words of one weight, [M] uint64, each once.
+
+    Returns:
+        [orbits, width of the last field] uint64: the words of an orbit, the smallest first, some repeated.
+    """
+    last_field = masks >> np.uint64(sum(fields[:-1]))
     # the smallest word of an orbit has no zeros at the low end of its last field, which holds its highest bits
     masks = np.sort(masks[(last_field & np.uint64(1) == 1) | (last_field == 0)])
     smallest = masks.copy()

@@ -45,8 +45,11 @@ def popcount(values: np.ndarray) -> np.ndarray:
     """The number of ones of each integer of an array of uint32 or uint64, as uint8 of the same shape."""
     if hasattr(np, 'bitwise_count'):  # NumPy 2
         return np.bitwise_count(values)
-    pieces = np.ascontiguousarray(values).view(np.uint16).reshape(*values.shape, -1)
-    return _ONES_OF_16_BITS[pieces].sum(axis=-1, dtype=np.uint8)
+    kind = values.dtype.type
+    ones = _ONES_OF_16_BITS[values & kind(0xffff)]
+    for start in range(16, 8 * values.itemsize, 16):
+        ones = ones + _ONES_OF_16_BITS[values >> kind(start) & kind(0xffff)]
+    return ones
 
 
 _ONES_OF_16_BITS = np.array([bin(value).count('1') for value in range(2 ** 16)], dtype=np.uint8)
