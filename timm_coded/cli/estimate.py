@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--mode', choices=['train', 'inference'], default='train', help='a training step or a forward '
                         'pass; default: train')
     parser.add_argument('--largest-batch', action='store_true', help='look also for the largest batch, of multiples of '
-                        '8, that fits into the memory; some five compiles for each model and chip')
+                        '8, that fits into the memory: five to fifteen compiles for each model and chip')
     add_output_argument(parser, Path('output/estimate'))
     add_coded_arguments(parser)
 

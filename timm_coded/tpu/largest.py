@@ -10,9 +10,9 @@ LIMIT = 8192  # no larger batch is asked for
 def largest_batch(compiled: Callable[[int], Estimate], first: int, memory: int) -> tuple[Estimate | None, int | None]:
     """Looks for the largest multiple of 8 images that fits, by compiling for some.
 
-    It takes for granted that what is smaller than what fits does fit. The first guesses follow the peak memory, which
-    grows about evenly with the batch; the compiler can save memory when it must, so from the last guess on it goes by
-    steps that grow, and the end is found by halving.
+    It takes for granted that what is smaller than what fits does fit. The first two guesses follow the peak memory,
+    which grows about evenly with the batch as long as there is enough. From then on the compiler saves memory: if the
+    second guess does not fill it either, the batch is doubled, and the end is found by halving.
 
     Args:
         compiled: the estimate for a batch size.
@@ -23,7 +23,7 @@ def largest_batch(compiled: Callable[[int], Estimate], first: int, memory: int) 
         The estimate of the largest batch that fits, None if not even 8 images do, and the next batch size, which does
         not fit; None if that is beyond 8192.
     """
-    best, refused, stride = None, None, STEP
+    best, refused, stride, guesses = None, None, STEP, 0
     batch = multiple(min(first, LIMIT))
     while True:
         result = compiled(batch)
@@ -38,6 +38,10 @@ def largest_batch(compiled: Callable[[int], Estimate], first: int, memory: int) 
         if refused is None:
             if guess <= low:
                 guess, stride = low + stride, 4 * stride
+            elif guesses == 2:
+                guess = 2 * low
+            else:
+                guesses += 1
             batch = min(guess, LIMIT)
         else:
             middle = multiple((low + refused) // 2)
