@@ -5,19 +5,11 @@ import json
 import pytest
 import timm
 import torch
-from run_command import complaints
+from run_command import failure
 
 from timm_coded.analysis.outputs import fingerprint
 from timm_coded.cli import main
 from timm_coded.train.trained import load_trained
-
-
-def failure(capsys, *argv) -> str:
-    assert main(['classify', *map(str, argv)]) == 2
-    out, err = capsys.readouterr()
-    line, = complaints(err)
-    assert out == ''
-    return line
 
 
 @pytest.fixture(scope='module')
@@ -52,23 +44,23 @@ def test_all_is_written(digits_checkpoint, twin, tmp_path, capsys):
 
 def test_wrong_input_is_told_in_one_line_before_any_image_is_read(digits_checkpoint, twin, tmp_path, capsys):
     run = [digits_checkpoint, '--output', tmp_path / 'out']
-    assert 'there is no class 10: the model has 10 classes' in failure(capsys, *run, '--classes', 10)
-    assert 'of no use without --stock' in failure(capsys, *run, '--stock-model', 'resnext11_10x11d')
-    assert 'with coded blocks' in failure(capsys, *run, '--stock', digits_checkpoint)
-    assert 'there is no checkpoint' in failure(capsys, *run, '--stock', tmp_path / 'none.pth')
+    assert 'there is no class 10: the model has 10 classes' in failure(capsys, 'classify', *run, '--classes', 10)
+    assert 'of no use without --stock' in failure(capsys, 'classify', *run, '--stock-model', 'resnext11_10x11d')
+    assert 'with coded blocks' in failure(capsys, 'classify', *run, '--stock', digits_checkpoint)
+    assert 'there is no checkpoint' in failure(capsys, 'classify', *run, '--stock', tmp_path / 'none.pth')
     state = torch.load(digits_checkpoint, weights_only=True)
     state['args']['mean'] = [.1, .2, .3]
     torch.save(state, tmp_path / 'mean.pth.tar')
-    assert 'of mean (' in failure(capsys, tmp_path / 'mean.pth.tar', *run[1:], '--stock', twin, '--stock-model',
-                                  'resnext11_10x11d')
+    assert 'of mean (' in failure(
+        capsys, 'classify', tmp_path / 'mean.pth.tar', *run[1:], '--stock', twin, '--stock-model', 'resnext11_10x11d')
     other = tmp_path / 'other.pth'
     torch.save(timm.create_model('resnext11_10x11d', num_classes=7).state_dict(), other)
-    assert '7 classes' in failure(capsys, *run, '--stock', other, '--stock-model', 'resnext11_10x11d')
+    assert '7 classes' in failure(capsys, 'classify', *run, '--stock', other, '--stock-model', 'resnext11_10x11d')
     assert 'no coded blocks' in failure(
-        capsys, twin, '--model', 'resnext11_10x11d', '--dataset', 'digits', '--output', tmp_path / 'out')
+        capsys, 'classify', twin, '--model', 'resnext11_10x11d', '--dataset', 'digits', '--output', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
-    assert '37 classes' in failure(capsys, *run, '--dataset', 'letters')
-    assert 'nowhere' in failure(capsys, *run, '--foreign', ':nowhere')
+    assert '37 classes' in failure(capsys, 'classify', *run, '--dataset', 'letters')
+    assert 'nowhere' in failure(capsys, 'classify', *run, '--foreign', ':nowhere')
     assert not (tmp_path / 'out' / 'classifiers.json').exists()
     with pytest.raises(SystemExit):
         main(['classify', str(digits_checkpoint), '--draws', '0'])

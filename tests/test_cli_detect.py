@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from run_command import run_command
+from run_command import failure, run_command
 
 from timm_coded.analysis.outputs import load_outputs
 from timm_coded.cli import main
@@ -15,13 +15,6 @@ def folder(digits_checkpoint, tmp_path_factory):
     for flags in ([], ['--foreign', 'letters'], ['--attack', 'fgsm', '--epsilon', '0.2']):
         assert main(['evaluate', str(digits_checkpoint), '--output', str(folder), '-j', '0', *flags]) == 0
     return folder
-
-
-def failure(capsys, *argv) -> str:
-    assert main([str(word) for word in argv]) == 2
-    out, err = capsys.readouterr()
-    assert out == '' and len(err.splitlines()) == 1
-    return err
 
 
 def test_letters_and_attacked_digits_are_told_from_digits(folder, tmp_path, capsys):

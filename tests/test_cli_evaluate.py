@@ -8,19 +8,11 @@ import numpy as np
 import pytest
 import timm
 import torch
-from run_command import complaints, run_command
+from run_command import failure, run_command
 
 from timm_coded.analysis.outputs import load_outputs
 from timm_coded.cli import main
 from timm_coded.train.trained import load_trained
-
-
-def failure(capsys, *argv) -> str:
-    assert main([str(word) for word in argv]) == 2
-    out, err = capsys.readouterr()
-    line, = complaints(err)
-    assert out == ''
-    return line
 
 
 def last_metrics(path):

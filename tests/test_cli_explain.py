@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from run_command import failure
 
 from timm_coded.analysis.calibration.calibrator import Calibrator
 from timm_coded.analysis.outputs import fingerprint
@@ -20,13 +21,6 @@ def files(tmp_path_factory):
     for index in range(2):
         Digits('validation')[index][0].save(folder / f'digit {index}.png')
     return [str(folder / f'digit {index}.png') for index in range(2)]
-
-
-def failure(capsys, *argv) -> str:
-    assert main([str(word) for word in argv]) == 2
-    out, err = capsys.readouterr()
-    assert out == '' and len(err.splitlines()) == 1
-    return err
 
 
 def test_image_files_are_read_as_the_evaluation_reads_them(digits_checkpoint, files):
