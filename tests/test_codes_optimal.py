@@ -137,6 +137,13 @@ def test_no_subnn_is_without_a_class(sizes):
     assert coding_scheme(*sizes).column_sums.min() >= 1
 
 
+def test_a_union_of_orbits_ends_where_it_becomes_uneven():
+    """The 64 words of 17 subNNs whose orbits leave subNN 0 where it is use it 7 times less than another."""
+    assert coding_scheme(52, 17, 6).min_distance == 6
+    uneven = coding_scheme(64, 17, 6)
+    assert uneven.min_distance == 4 and np.ptp(uneven.column_sums) <= 2
+
+
 def test_words_do_not_depend_on_what_was_asked_before():
     first = coding_scheme(500, 48, 12).codewords
     coding_scheme(5, 10, 3)
