@@ -5,7 +5,7 @@ import pytest
 from timm_coded.codes.balance import balanced_order, balanced_words, even_prefix, is_even, mixed_order
 from timm_coded.codes.graham_sloane import all_supports, num_apart
 from timm_coded.codes.orbits import all_orbits, greedy_union
-from timm_coded.codes.words import masks_of_weight, rows_from_supports
+from timm_coded.codes.words import masks_by_weight, rows_from_supports
 
 
 def test_balanced_order_is_a_permutation_whose_beginning_does_not_depend_on_its_length():
@@ -24,7 +24,7 @@ def test_mixed_order_is_a_permutation(size):
 
 
 def test_balanced_words_are_the_words_and_shorter_ones_a_beginning():
-    masks = masks_of_weight(12, 5)
+    masks = masks_by_weight(12, 5)[5]
     words = balanced_words(masks, 12, len(masks), window=200)
     assert sorted((words << np.arange(12)).sum(axis=1).tolist()) == sorted(masks.tolist())
     assert np.array_equal(balanced_words(masks, 12, 100, window=200), words[:100])
@@ -43,7 +43,7 @@ def test_even_prefix_ends_before_the_first_uneven_word():
     assert even_prefix(words) == 12  # 4 to 0 is within 4, 8 to 4 too
     assert even_prefix(np.array([[1, 0]] * 9)) == 4
     # orbits that leave subNN 0 where it is use it too seldom
-    union = balanced_words(greedy_union(all_orbits(masks_of_weight(14, 5), (1, 13)), 6), 14, 13)
+    union = balanced_words(greedy_union(all_orbits(masks_by_weight(14, 5)[5], (1, 13)), 6), 14, 13)
     assert len(union) == 13 and even_prefix(union) == 4
 
 

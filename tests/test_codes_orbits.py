@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from timm_coded.codes.orbits import all_orbits, can_list, divisions, greedy_union, rotations
-from timm_coded.codes.words import masks_of_weight
+from timm_coded.codes.words import masks_by_weight
 
 
 def rotated(word: int, fields: tuple[int, ...], places: int) -> int:
@@ -37,16 +37,17 @@ def test_rotations(fields):
 
 @pytest.mark.parametrize('num_subnns, num_active', [(6, 3), (7, 2), (8, 4), (9, 1), (10, 5), (4, 4)])
 def test_every_word_is_in_one_orbit(num_subnns, num_active):
+    masks = masks_by_weight(num_subnns, num_active)[num_active]
     for fields in divisions(num_subnns):
-        orbits = [set(orbit) for orbit in all_orbits(masks_of_weight(num_subnns, num_active), fields).tolist()]
+        orbits = [set(orbit) for orbit in all_orbits(masks, fields).tolist()]
         assert sum(map(len, orbits)) == len(set.union(*orbits))
-        assert set.union(*orbits) == set(masks_of_weight(num_subnns, num_active).tolist())
+        assert set.union(*orbits) == set(masks.tolist())
 
 
 @pytest.mark.parametrize('num_subnns, num_active, least', [(9, 4, 4), (10, 5, 6), (12, 6, 6), (13, 4, 6), (12, 4, 8)])
 def test_union_is_that_of_algorithm_1_over_orbits(num_subnns, num_active, least):
     for fields in divisions(num_subnns):
-        orbits = all_orbits(masks_of_weight(num_subnns, num_active), fields)
+        orbits = all_orbits(masks_by_weight(num_subnns, num_active)[num_active], fields)
         expected: list[int] = []
         for orbit in orbits.tolist():
             words = list(dict.fromkeys(orbit))
@@ -57,7 +58,7 @@ def test_union_is_that_of_algorithm_1_over_orbits(num_subnns, num_active, least)
 
 
 def test_nothing_where_no_orbit_keeps_the_distance():
-    union = greedy_union(all_orbits(masks_of_weight(7, 3), (7,)), 6)
+    union = greedy_union(all_orbits(masks_by_weight(7, 3)[3], (7,)), 6)
     assert union.dtype == np.uint64 and union.tolist() == []
 
 

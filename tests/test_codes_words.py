@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from timm_coded.codes.words import masks_of_weight, popcount, rows_from_masks, rows_from_supports
+from timm_coded.codes.words import masks_by_weight, popcount, rows_from_masks, rows_from_supports
 
 
 def test_rows_from_masks_and_supports():
@@ -14,8 +14,8 @@ def test_rows_from_masks_and_supports():
 
 
 @pytest.mark.parametrize('num_subnns, num_active', [(1, 1), (5, 0), (7, 3), (12, 12), (64, 2)])
-def test_masks_of_weight_are_all_words_once(num_subnns, num_active):
-    masks = masks_of_weight(num_subnns, num_active)
+def test_masks_by_weight_are_all_words_once(num_subnns, num_active):
+    masks = masks_by_weight(num_subnns, num_active)[num_active]
     assert masks.dtype == np.uint64 and len(masks) == comb(num_subnns, num_active)
     assert set(masks.tolist()) == {sum(1 << n for n in word) for word in combinations(range(num_subnns), num_active)}
 

@@ -7,13 +7,13 @@ the first N positions. Their distances are counted, not quoted.
 """
 from functools import cache
 from itertools import islice
-from typing import Iterable, Iterator, NamedTuple
+from typing import Iterator, NamedTuple
 
 import numpy as np
 
 from .balance import is_even
 from .gf2m import binary_field
-from .words import popcount, rows_from_masks
+from .words import popcount, rows_from_masks, span
 
 # Codes of up to 2^21 words, which are gone through in a tenth of a second, and so many words of cosets of a code.
 MAX_DIMENSION = 21
@@ -92,14 +92,6 @@ def echelon(vectors: list[int]) -> list[int]:
         if vector:
             by_highest[vector.bit_length()] = vector
     return [by_highest[highest] for highest in sorted(by_highest)]
-
-
-def span(basis: Iterable[int]) -> np.ndarray:
-    """All sums of the vectors, [2^dimension] uint64, zero first."""
-    words = np.zeros(1, dtype=np.uint64)
-    for vector in basis:
-        words = np.concatenate([words, words ^ np.uint64(vector)])
-    return words
 
 
 def largest_coset(code: LinearCode, length: int, weight: int) -> np.ndarray:

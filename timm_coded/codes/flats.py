@@ -5,12 +5,12 @@ of one subspace share out the N subNNs exactly. Words come translate after trans
 prefix differ by at most one. These are the least-weight words of Reed-Muller codes (MacWilliams & Sloane, Chapter 13).
 """
 from itertools import combinations, islice, product
-from typing import Iterable, Iterator
+from typing import Iterator
 
 import numpy as np
 
 from .gf2m import binary_field
-from .words import rows_from_supports
+from .words import rows_from_supports, span
 
 
 def num_flats(m: int, k: int) -> int:
@@ -22,14 +22,6 @@ def num_flats(m: int, k: int) -> int:
     return 2 ** (m - k) * numerator // denominator
 
 
-def span(basis: Iterable[int]) -> list[int]:
-    """All sums (XOR) of the given vectors."""
-    elements = [0]
-    for vector in basis:
-        elements += [vector ^ element for element in elements]
-    return elements
-
-
 def subspaces(m: int, k: int) -> Iterator[list[int]]:
     """The elements of every k-dimensional subspace of GF(2)^m, one after the other, by reduced echelon bases."""
     for pivots in combinations(range(m), k):
@@ -37,7 +29,7 @@ def subspaces(m: int, k: int) -> Iterator[list[int]]:
         choices = [[sum(1 << bit for bit in chosen) for r in range(len(bits) + 1) for chosen in combinations(bits, r)]
                    for bits in free]
         for low in product(*choices):
-            yield span([1 << pivot | bits for pivot, bits in zip(pivots, low)])
+            yield span([1 << pivot | bits for pivot, bits in zip(pivots, low)]).tolist()
 
 
 def translates(subspace: list[int], m: int) -> list[list[int]]:

@@ -12,7 +12,7 @@ import numpy as np
 from . import cosets, cyclic, flats, graham_sloane, octads, orbits, quadratic
 from .balance import balanced_words, even_prefix
 from .bounds import johnson_bound
-from .words import masks_of_weight, rows_from_supports
+from .words import masks_by_weight, rows_from_supports
 
 # Of words that are composed one by one, so many are compared with each other: the first are further apart than all.
 FIRST_WORDS = 256
@@ -79,7 +79,7 @@ def rungs(num_classes: int, num_subnns: int, num_active: int) -> Iterator[Rung]:
 def _families(num_classes: int, num_subnns: int, num_active: int) -> Iterator[Callable[[int], Iterator[Rung]]]:
     """Functions that give the rungs of a distance, those preferred first; what all of them need is worked out once."""
     if orbits.can_list(num_subnns, num_active):
-        masks = cache(partial(masks_of_weight, num_subnns, num_active))
+        masks = cache(lambda: masks_by_weight(num_subnns, num_active)[num_active])
         orbits_of = cache(lambda fields: orbits.all_orbits(masks(), fields))
         yield partial(_orbit_rungs, num_classes, num_subnns, num_active, orbits_of)
     if 2 <= num_subnns <= 64:

@@ -9,7 +9,7 @@ from typing import Callable
 
 import numpy as np
 
-from .words import popcount
+from .words import masks_by_weight, popcount
 
 # Largest C(N, N_act) whose words are all gone through: one byte each. C(32, 16) is 601 million.
 TABLE_LIMIT = 700_000_000
@@ -114,9 +114,4 @@ class _WordTable:
 
 def _halves_by_weight(bits: int, max_weight: int, mask: int) -> list[np.ndarray]:
     """The integers of `bits` bits with 0 to `max_weight` ones, XOR a mask: one ascending uint32 array per weight."""
-    groups = [np.zeros(1, dtype=np.uint32)]
-    for bit in range(bits):
-        one = np.uint32(1 << bit)
-        longer = [groups[0]] + [np.concatenate([b, a | one]) for a, b in zip(groups, groups[1:])] + [groups[-1] | one]
-        groups = longer[:max_weight + 1]
-    return [np.sort(group ^ np.uint32(mask)) for group in groups]
+    return [np.sort(group.astype(np.uint32) ^ np.uint32(mask)) for group in masks_by_weight(bits, max_weight)]

@@ -1,4 +1,6 @@
 """Sets of words in three forms: rows of zeros and ones, lists of active subNNs, integers with bit n for subNN n."""
+from typing import Iterable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -31,14 +33,22 @@ def rows_from_supports(supports: ArrayLike, num_subnns: int) -> np.ndarray:
     return rows
 
 
-def masks_of_weight(num_subnns: int, num_active: int) -> np.ndarray:
-    """All words as integers, [C(N, N_act)] uint64, N at most 64, in no particular order."""
+def masks_by_weight(num_subnns: int, max_weight: int) -> list[np.ndarray]:
+    """All integers of N bits, 64 at most, by their number of ones, 0 to `max_weight`: each [C(N, weight)] uint64."""
     by_weight = [np.zeros(1, dtype=np.uint64)]  # of the bits so far, those of weight 0, 1, ...
     for bit in range(num_subnns):
         one, none = np.uint64(1 << bit), np.zeros(0, dtype=np.uint64)
         by_weight = [np.concatenate([without, with_it | one]) for without, with_it in zip(
-            by_weight + [none], [none] + by_weight)][:num_active + 1]
-    return by_weight[num_active]
+            by_weight + [none], [none] + by_weight)][:max_weight + 1]
+    return by_weight
+
+
+def span(basis: Iterable[int]) -> np.ndarray:
+    """All sums (XOR) of the vectors, [2^dimension] uint64, zero first."""
+    elements = np.zeros(1, dtype=np.uint64)
+    for vector in basis:
+        elements = np.concatenate([elements, elements ^ np.uint64(vector)])
+    return elements
 
 
 def popcount(values: np.ndarray) -> np.ndarray:
